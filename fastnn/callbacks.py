@@ -1,0 +1,92 @@
+"""What ``fit`` tells after each epoch, and two listeners of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Any, TypeAlias
+
+from fastnn.console import print_line
+from fastnn.network import Parameters
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a callback is told after each epoch.
+
+    Attributes
+    ----------
+    number : int
+        Counted from 1.
+    epochs : int
+        How many were asked for.
+    loss : float
+        Mean of the batch losses.
+    validation_loss, validation_accuracy : float or None
+        None without validation data.
+    learning_rate : float
+        Of the last batch.
+    seconds : float
+        Time spent in training.
+    parameters : Parameters
+        The live ones; copy them to keep them.
+    """
+
+    number: int
+    epochs: int
+    loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    learning_rate: float
+    seconds: float
+    parameters: Parameters
+
+    def __str__(self) -> str:
+        line = f"epoch {self.number}/{self.epochs}  loss {self.loss:.4f}"
+        if self.validation_loss is not None:
+            line += (
+                f"  validation loss {self.validation_loss:.4f}"
+                f"  validation accuracy {self.validation_accuracy:.4f}"
+            )
+        return line + f"  {self.seconds:.2f} s"
+
+
+Callback: TypeAlias = Callable[[Epoch], object]
+
+
+def print_epoch(epoch: Epoch) -> None:
+    """Print one line per epoch: ``fit(verbose=True)``."""
+    print_line(str(epoch))
+
+
+class EarlyStopping:
+    """End training when the validation loss stops falling, and go back to its lowest.
+
+    Parameters
+    ----------
+    patience : int
+        How many epochs to wait for a loss lower by ``tol``.
+    tol : float
+
+    Attributes
+    ----------
+    best_epoch : int or None
+    """
+
+    def __init__(self, patience: int, tol: float) -> None:
+        self.patience, self.tol = patience, tol
+        self.best_epoch: int | None = None
+        self._best_loss = inf
+        self._best_vector: Any = None
+
+    def __call__(self, epoch: Epoch) -> bool:
+        """Remember the best parameters; return True when patience is at its end."""
+        loss = inf if epoch.validation_loss is None else epoch.validation_loss
+        if self.best_epoch is None or loss < self._best_loss - self.tol:
+            self.best_epoch, self._best_loss = epoch.number, loss
+            self._best_vector = epoch.parameters.vector.copy()
+        return epoch.number - self.best_epoch >= self.patience
+
+    def restore(self, parameters: Parameters) -> None:
+        """Write the parameters of the best epoch into ``parameters``."""
+        if self._best_vector is not None:
+            parameters.vector[:] = self._best_vector

@@ -1,0 +1,378 @@
+"""Data sets by name, and files of one's own, as training and test samples."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.download import RemoteFile, Report, fetch
+from fastnn.errors import InputError
+from fastnn.formats import Table, read_idx, read_labels, read_npz, read_table, sniff
+from fastnn.inputs import is_sparse
+from fastnn.labels import as_labels, split_rows
+
+NAMES = ("digits", "mnist", "fashion-mnist")
+TEST_FRACTION = 0.2
+DEBIAN_FOLDERS = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
+
+MIRRORS = {
+    "mnist": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist",
+        "https://storage.googleapis.com/cvdf-datasets/mnist",
+    ),
+    "fashion-mnist": (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets",
+    ),
+}
+
+# file -> size and SHA-256 of the expanded bytes; MNIST's match the published MD5 sums, and
+# Fashion-MNIST's are those of Debian's package
+FILES = {
+    "mnist": (
+        RemoteFile(
+            "train-images-idx3-ubyte.gz",
+            47040016,
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        ),
+        RemoteFile(
+            "train-labels-idx1-ubyte.gz",
+            60008,
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        ),
+        RemoteFile(
+            "t10k-images-idx3-ubyte.gz",
+            7840016,
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        ),
+        RemoteFile(
+            "t10k-labels-idx1-ubyte.gz",
+            10008,
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
+    "fashion-mnist": (
+        RemoteFile(
+            "train-images-idx3-ubyte.gz",
+            47040016,
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        ),
+        RemoteFile(
+            "train-labels-idx1-ubyte.gz",
+            60008,
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        ),
+        RemoteFile(
+            "t10k-images-idx3-ubyte.gz",
+            7840016,
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        ),
+        RemoteFile(
+            "t10k-labels-idx1-ubyte.gz",
+            10008,
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples to train on and samples to test with.
+
+    Attributes
+    ----------
+    name : str
+        Its name, or the file's.
+    X_train, X_test : ndarray or scipy.sparse.csr_matrix, shape (n_samples, n_features)
+        As stored: bytes of an image are uint8, see ``scale``.
+    y_train, y_test : ndarray, shape (n_samples,)
+        Integers, booleans or strings.
+    classes : ndarray
+        The different labels, sorted.
+    scale : float or None
+        For integers: what one unit is worth, so that inputs lie in 0..1.
+    image_shape : tuple of int or None
+        (height, width) where a sample is an image.
+    feature_names : tuple of str or None
+    source : str
+        Where it was found.
+    """
+
+    name: str
+    X_train: Any
+    y_train: NDArray[Any]
+    X_test: Any
+    y_test: NDArray[Any]
+    classes: NDArray[Any]
+    scale: float | None
+    image_shape: tuple[int, ...] | None
+    feature_names: tuple[str, ...] | None
+    source: str
+
+
+def load(
+    data: str | os.PathLike[str],
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    label_column: str | None = None,
+    test_fraction: float = TEST_FRACTION,
+    seed: int = 0,
+    report: Report | None = None,
+) -> Dataset:
+    """Load a data set.
+
+    Parameters
+    ----------
+    data : str or path-like
+        "digits" (8 x 8 images that come with scikit-learn), "mnist" or "fashion-mnist"; or a path:
+        ``.npz`` with X and y (and optionally a test part: X_train, y_train, X_test, y_test),
+        ``.npy`` or IDX with ``labels``, CSV, svmlight, or a folder with the four MNIST-like files.
+    labels : path-like, optional
+        The labels of a file that has none.
+    label_column : str, optional
+        Of a CSV file.
+    test_fraction : float, default=0.2
+        Share of the samples held out for testing where the data have no test part; each class in
+        proportion.
+    seed : int, default=0
+        Decides which samples are held out.
+    report : callable, optional
+        Told of a download's progress: (file, bytes so far, bytes in all or 0).
+
+    Returns
+    -------
+    dataset : Dataset
+
+    Raises
+    ------
+    InputError
+        If the data cannot be had, or are not what they should be.
+    OSError
+        If a file cannot be read.
+
+    Notes
+    -----
+    "mnist" and "fashion-mnist" are looked for in the folder that the environment variable
+    ``FASTNN_DATA`` names (``$FASTNN_DATA/mnist/``), in the user's cache, in Debian's package
+    ``dataset-fashion-mnist``, and are then downloaded into the cache.
+    """
+    name = os.fspath(data)
+    if name in NAMES:
+        if labels is not None or label_column is not None:
+            raise InputError(f"{name} has labels of its own; leave out the labels")
+        if name == "digits":
+            return _digits(test_fraction, seed)
+        folder = _named_folder(name, report)
+        return _from_folder(folder, name)
+    path = Path(name)
+    if not path.exists():
+        if path.suffix or os.sep in name:
+            raise FileNotFoundError(2, "No such file", name)
+        raise InputError(f"there is no data set or file called {name!r}; expected {_known()}")
+    if path.is_dir():
+        if labels is not None or label_column is not None:
+            raise InputError(f"the folder {name} has labels of its own; leave out the labels")
+        return _from_folder(path, path.name)
+    if sniff(path) == "npz":
+        arrays = read_npz(path)
+        if "X_train" in arrays:
+            return _with_test_part(arrays, path)
+    table = read_samples(path, labels=labels, label_column=label_column)
+    if table.y is None:
+        raise InputError(f"{name} has no labels; name a file that has, with --labels (labels=...)")
+    return _split(path.name, table, test_fraction, seed, str(path))
+
+
+def read_samples(
+    path: Path,
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    label_column: str | None = None,
+    labelled: bool = True,
+) -> Table:
+    """Read all samples of one file, without splitting them.
+
+    Parameters
+    ----------
+    path : Path
+    labels, label_column
+        As in ``load``.
+    labelled : bool, default=True
+        Whether a CSV file must have a label column.
+
+    Returns
+    -------
+    table : Table
+        X as stored; y is None if there are no labels.
+    """
+    if sniff(path) == "npz":
+        arrays = read_npz(path)
+        table = Table(arrays.get("X", arrays.get("X_test")), arrays.get("y", arrays.get("y_test")))
+    else:
+        table = read_table(path, label_column=label_column, labelled=labelled and labels is None)
+    if labels is not None:
+        table = Table(table.X, read_labels(Path(labels)), table.feature_names)
+    return table
+
+
+def cache_folder() -> Path:
+    """Return the folder that downloads are kept in."""
+    from pooch import os_cache
+
+    return Path(os_cache("fastnn"))
+
+
+def _known() -> str:
+    return ", ".join(NAMES) + ", or the path of a file"
+
+
+# --- named data ---------------------------------------------------------------------------------
+
+
+def _digits(test_fraction: float, seed: int) -> Dataset:
+    """Read the digits file inside scikit-learn, without the second that importing that takes."""
+    spec = importlib.util.find_spec("sklearn")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError("digits are part of scikit-learn, which is not installed")
+    path = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    if path.exists():
+        cells = np.loadtxt(path, delimiter=",", dtype=np.uint8)
+    else:  # a scikit-learn that keeps it elsewhere
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        cells = np.column_stack([bunch.data, bunch.target]).astype(np.uint8)
+    X = np.ascontiguousarray(cells[:, :-1]).reshape(-1, 8, 8)
+    table = Table(X, cells[:, -1].astype(np.int64))
+    return _split("digits", table, test_fraction, seed, "scikit-learn")
+
+
+def _named_folder(name: str, report: Report | None) -> Path:
+    """Find the folder that holds a named data set, downloading it if need be."""
+    candidates = [cache_folder() / name]
+    if os.environ.get("FASTNN_DATA"):
+        candidates.insert(0, Path(os.environ["FASTNN_DATA"]) / name)
+    if name in DEBIAN_FOLDERS:
+        candidates.append(DEBIAN_FOLDERS[name])
+    for folder in candidates:
+        if all(_in_folder(folder, file.name) for file in FILES[name]):
+            return folder
+    target = cache_folder() / name
+    try:
+        for file in FILES[name]:
+            if not _in_folder(target, file.name):
+                fetch(file, MIRRORS[name], target, report)
+    except InputError as error:
+        looked = ", ".join(str(folder) for folder in candidates)
+        raise InputError(
+            f"{name} was not found (looked in {looked}), and could not be downloaded: {error}. "
+            "Put its four files into a folder DIR/{name} and set FASTNN_DATA=DIR".replace(
+                "{name}", name
+            )
+        ) from error
+    return target
+
+
+def _in_folder(folder: Path, name: str) -> Path | None:
+    """Return the path of a file in a folder, gzip or plain, or None."""
+    for candidate in (folder / name, folder / name.removesuffix(".gz")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _from_folder(folder: Path, name: str) -> Dataset:
+    arrays = {}
+    for file, key in zip(FILES["mnist"], ("X_train", "y_train", "X_test", "y_test"), strict=True):
+        path = _in_folder(folder, file.name)
+        if path is None:
+            raise InputError(f"the folder {folder} has no {file.name}; expected four such files")
+        arrays[key] = read_idx(path)
+    return _with_test_part(arrays, folder, name)
+
+
+# --- what a data set must be --------------------------------------------------------------------
+
+
+def _with_test_part(arrays: dict[str, NDArray[Any]], path: Path, name: str = "") -> Dataset:
+    missing = [key for key in ("X_train", "y_train", "X_test", "y_test") if key not in arrays]
+    if missing:
+        raise InputError(f"{path}: {missing[0]} is missing")
+    X_train, shape = flatten_images(arrays["X_train"], path)
+    X_test, _ = flatten_images(arrays["X_test"], path)
+    y_train, y_test = as_labels(arrays["y_train"]), as_labels(arrays["y_test"])
+    for part, X, y in (("train", X_train, y_train), ("test", X_test, y_test)):
+        _check_lengths(f"{path} ({part})", X, y)
+    if X_train.shape[1] != X_test.shape[1]:
+        raise InputError(
+            f"{path}: {X_train.shape[1]} features to train on, {X_test.shape[1]} to test with"
+        )
+    classes = _classes(y_train, path)
+    scale = _byte_scale(X_train)
+    return Dataset(
+        name or path.name, X_train, y_train, X_test, y_test, classes, scale, shape, None, str(path)
+    )
+
+
+def _split(name: str, table: Table, test_fraction: float, seed: int, source: str) -> Dataset:
+    path = Path(source)
+    X, shape = flatten_images(table.X, path)
+    y = as_labels(table.y if table.y is not None else ())
+    _check_lengths(source, X, y)
+    train, test = split_rows(y, test_fraction, np.random.default_rng(seed))
+    return Dataset(
+        name,
+        X[train],
+        y[train],
+        X[test],
+        y[test],
+        _classes(y, path),
+        _byte_scale(X[train]),
+        shape,
+        table.feature_names,
+        source,
+    )
+
+
+def flatten_images(X: Any, path: Path) -> tuple[Any, tuple[int, ...] | None]:
+    """Return X as (n_samples, n_features), and the shape of an image if it held images."""
+    if is_sparse(X):
+        return X, None
+    if X.ndim < 2:
+        raise InputError(f"{path}: X has shape {X.shape}; expected one row per sample")
+    if 0 in X.shape:
+        raise InputError(f"{path}: X has shape {X.shape}: it holds no samples")
+    if X.dtype.kind not in "biuf":
+        raise InputError(f"{path}: X has dtype {X.dtype}; expected numbers")
+    if X.ndim == 2:
+        return X, None
+    image = tuple(size for size in X.shape[1:] if size > 1)
+    return X.reshape(len(X), -1), image if len(image) == 2 else None
+
+
+def _check_lengths(source: str, X: Any, y: NDArray[Any]) -> None:
+    if X.shape[0] != len(y):
+        raise InputError(f"{source}: {len(y)} labels for {X.shape[0]} samples")
+
+
+def _classes(y: NDArray[Any], path: Path) -> NDArray[Any]:
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise InputError(f"{path}: every label is {classes[0]}; expected at least two classes")
+    if len(classes) > 1000 and len(classes) > len(y) // 2:
+        raise InputError(
+            f"{path}: {len(classes)} different labels in {len(y)} samples; expected classes"
+        )
+    return classes
+
+
+def _byte_scale(X: Any) -> float | None:
+    """Bytes are taken as the levels of an image: their maximum becomes 1."""
+    if is_sparse(X) or X.dtype != np.uint8:
+        return None
+    return 1.0 / max(int(X.max()), 1)

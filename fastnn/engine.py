@@ -1,0 +1,199 @@
+"""The contract between the numerics and everything above them, and the way to get an engine.
+
+Nothing above this module knows which engine it runs on. ``train`` equals ``gradient`` then
+``update``, batch by batch, by definition; an engine may fuse them.
+"""
+
+from threading import Event
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnn.errors import InputError
+from fastnn.inputs import Input
+from fastnn.network import Network, Parameters
+from fastnn.objective import Objective
+from fastnn.optimizers import OptimizerState
+from fastnn.reference import ReferenceEngine
+
+ENGINES = ("reference", "fused")
+DEFAULT_ENGINE = "reference"
+
+
+class Engine(Protocol):
+    """Four verbs. Samples are rows; y holds class indices; parameters belong to the caller."""
+
+    name: str
+    threads: int
+
+    def predict(
+        self,
+        network: Network,
+        parameters: Parameters,
+        X: ArrayLike | Input,
+        *,
+        out: NDArray[np.floating] | None = None,
+    ) -> NDArray[np.floating]:
+        """Return class probabilities.
+
+        Parameters
+        ----------
+        network : Network
+        parameters : Parameters
+        X : array_like or Input, shape (n_samples, n_features)
+        out : ndarray, shape (n_samples, n_outputs), optional
+            Of the parameters' dtype; receives the result.
+
+        Returns
+        -------
+        ndarray, shape (n_samples, n_outputs)
+            Of the parameters' dtype; ``out`` if it was given.
+
+        Raises
+        ------
+        InputError
+            If the arguments do not fit each other, or X is not finite.
+        """
+        ...
+
+    def gradient(
+        self,
+        network: Network,
+        parameters: Parameters,
+        X: ArrayLike | Input,
+        y: ArrayLike,
+        *,
+        objective: Objective = Objective(),
+        sample_weight: ArrayLike | None = None,
+    ) -> tuple[float, NDArray[np.floating]]:
+        """Return the loss over all rows of X, and its gradient.
+
+        Parameters
+        ----------
+        network : Network
+        parameters : Parameters
+        X : array_like or Input, shape (n_samples, n_features)
+        y : array_like of int, shape (n_samples,)
+            Class indices in [0, n_outputs).
+        objective : Objective
+        sample_weight : array_like, shape (n_samples,), optional
+            Finite, at least 0. If all are zero, so are the loss and the gradient.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray, shape (n_parameters,)
+            In the layout and dtype of ``parameters.vector``.
+
+        Raises
+        ------
+        InputError
+            If the arguments do not fit each other, or X is not finite.
+        """
+        ...
+
+    def update(
+        self,
+        parameters: Parameters,
+        gradient: NDArray[np.floating],
+        optimizer_state: OptimizerState,
+        learning_rate: float,
+    ) -> None:
+        """Move the parameters by one step of the optimizer, in place.
+
+        Parameters
+        ----------
+        parameters : Parameters
+        gradient : ndarray, shape (n_parameters,)
+        optimizer_state : OptimizerState
+            Updated in place.
+        learning_rate : float
+
+        Raises
+        ------
+        InputError
+            If the gradient or the state does not fit the parameters.
+        """
+        ...
+
+    def train(
+        self,
+        network: Network,
+        parameters: Parameters,
+        optimizer_state: OptimizerState,
+        X: ArrayLike | Input,
+        y: ArrayLike,
+        order: ArrayLike,
+        *,
+        batch_size: int,
+        learning_rates: ArrayLike,
+        objective: Objective = Objective(),
+        sample_weight: ArrayLike | None = None,
+        stop: Event | None = None,
+    ) -> NDArray[np.float64]:
+        """Train on the mini-batches that ``order`` spells out, in place.
+
+        Parameters
+        ----------
+        network : Network
+        parameters : Parameters
+            Updated in place.
+        optimizer_state : OptimizerState
+            Updated in place.
+        X : array_like or Input, shape (n_samples, n_features)
+        y : array_like of int, shape (n_samples,)
+            Class indices in [0, n_outputs).
+        order : array_like of int
+            Row indices, batch after batch; any length, repeats allowed. The last batch may be
+            short.
+        batch_size : int
+        learning_rates : float or array_like, shape (n_batches,)
+        objective : Objective
+        sample_weight : array_like, shape (n_samples,), optional
+            Finite, at least 0. A batch whose weights sum to zero moves nothing: neither the
+            parameters nor the optimizer's state; its loss is 0.
+        stop : threading.Event, optional
+            Once it is set, training ends after the batch under way.
+
+        Returns
+        -------
+        losses : ndarray of float64, shape (n_batches,)
+            The loss of each batch, before its update; shorter if ``stop`` ended the run.
+
+        Raises
+        ------
+        InputError
+            If the arguments do not fit each other, or X is not finite. Nothing was changed.
+        DivergedError
+            If a loss is not finite; parameters and state are as the batch before left them.
+        """
+        ...
+
+
+def get_engine(name: str = DEFAULT_ENGINE, *, threads: int | None = None) -> Engine:
+    """Return an engine.
+
+    Parameters
+    ----------
+    name : {"reference"}, default="reference"
+        "reference" is the specification, in NumPy. "fused" is reserved for the compiled engine.
+    threads : int, optional
+        At most this many threads; None stands for the CPUs that this process may use.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    InputError
+        For an unknown name, an engine that this version does not have, or a bad thread count.
+    """
+    if name == "reference":
+        return ReferenceEngine(threads)
+    if name == "fused":
+        raise InputError(
+            "engine 'fused' is not part of this version of fastnn; use engine='reference'"
+        )
+    raise InputError(f"engine is {name!r}; expected one of {ENGINES}")

@@ -1,0 +1,65 @@
+"""Files that are either whole or not there."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from fastnn.errors import InputError
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file so that after a crash there is the old one or the new one, never a part.
+
+    The content goes to a temporary file in the same folder, is flushed to the disk, and takes the
+    name in one step; then the folder is flushed too.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; what was there before is untouched.
+    """
+    target = _resolve(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise now what ``write_atomically`` would raise after an hour of work.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or not writable, or the name is taken by something else than a
+        file.
+    """
+    target = _resolve(path)
+    probe = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    except OSError as error:
+        raise InputError(f"cannot write {os.fspath(path)}: {error.strerror}") from error
+    probe.unlink()
+
+
+def _resolve(path: str | os.PathLike[str]) -> Path:
+    """Follow links, so that a link keeps pointing at the file that is written."""
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        raise InputError(f"cannot write {os.fspath(path)}: it is there and is not a file")
+    return target

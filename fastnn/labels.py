@@ -1,0 +1,139 @@
+"""Class labels as callers have them (numbers, strings), and the class indices that engines take."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnn.errors import InputError
+
+
+def as_labels(y: ArrayLike) -> NDArray[Any]:
+    """Return labels as a flat array of integers, booleans or strings."""
+    labels = np.asarray(y)
+    if labels.ndim != 1:
+        raise InputError(f"y has shape {labels.shape}; expected (n_samples,), one label per sample")
+    if not labels.size:
+        raise InputError("y is empty; expected one label per sample")
+    if labels.dtype.kind in "OTS":
+        strings = [label for label in labels.tolist() if isinstance(label, str)]
+        if len(strings) != len(labels):
+            odd = next(label for label in labels.tolist() if not isinstance(label, str))
+            raise InputError(
+                f"y mixes labels of different kinds, such as {odd!r}; "
+                "expected all integers or all strings"
+            )
+        return np.asarray(strings)
+    if labels.dtype.kind == "f":
+        whole = np.isfinite(labels) & (labels == np.floor(labels)) & (np.abs(labels) < 2**53)
+        if not whole.all():
+            first = int(np.argmin(whole))
+            raise InputError(
+                f"y[{first}] is {labels[first]}; expected class labels (integers or strings): "
+                "fastnn classifies, it does not do regression yet"
+            )
+        return labels.astype(np.int64)
+    if labels.dtype.kind not in "iubU":
+        raise InputError(f"y has dtype {labels.dtype}; expected integers or strings")
+    return labels
+
+
+def encode_labels(
+    y: ArrayLike, n_classes: int, classes: ArrayLike | None = None
+) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    """Return class indices and the label of each class.
+
+    Parameters
+    ----------
+    y : array_like, shape (n_samples,)
+        Integers, booleans or strings.
+    n_classes : int
+        Number of outputs of the network.
+    classes : array_like, shape (n_classes,), optional
+        The labels in the order of the outputs. Without it, integers in [0, n_classes) are indices
+        already, and other labels are numbered in sorted order; then all must occur.
+
+    Returns
+    -------
+    indices : ndarray of intp, shape (n_samples,)
+    classes : ndarray, shape (n_classes,)
+
+    Raises
+    ------
+    InputError
+        If the labels do not fit the classes.
+    """
+    labels = as_labels(y)
+    if classes is None:
+        is_index = labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < n_classes
+        known = np.arange(n_classes) if is_index else np.unique(labels)
+        if len(known) != n_classes:
+            raise InputError(
+                f"y has {len(known)} different labels; the network has {n_classes} outputs"
+            )
+    else:
+        known = as_labels(classes)
+        if len(known) != n_classes or len(np.unique(known)) != n_classes:
+            raise InputError(f"classes must hold {n_classes} different labels, one per output")
+    if (labels.dtype.kind == "U") != (known.dtype.kind == "U"):
+        # the same classes are often numbers in one file and text in another
+        labels, compared = labels.astype(str), known.astype(str)
+    else:
+        compared = known
+    sorter = np.argsort(compared, kind="stable")
+    position = np.searchsorted(compared, labels, sorter=sorter)
+    indices = sorter[np.minimum(position, n_classes - 1)]
+    unknown = compared[indices] != labels
+    if unknown.any():
+        label = labels[int(np.argmax(unknown))]
+        raise InputError(
+            f"y[{int(np.argmax(unknown))}] is {label.item()!r}, which is not one of the "
+            f"{n_classes} classes {_shortened(known)}"
+        )
+    return indices.astype(np.intp, copy=False), known
+
+
+def _shortened(classes: NDArray[Any], most: int = 10) -> str:
+    shown = [str(label) for label in classes[:most].tolist()]
+    return ", ".join(shown) + (", ..." if len(classes) > most else "")
+
+
+def split_rows(
+    labels: NDArray[Any], fraction: float, generator: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Split row numbers in two, each class in proportion.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (n_samples,)
+    fraction : float
+        Share of the second part, in (0, 1).
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    first, second : ndarray of intp
+        Sorted row numbers. A class with a single sample is in the first part.
+
+    Raises
+    ------
+    InputError
+        If the fraction is out of range, or no class has a sample to spare.
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"the fraction to split off is {fraction!r}; expected a number in (0, 1)")
+    _, codes = np.unique(labels, return_inverse=True)
+    shuffled = generator.permutation(len(labels))
+    by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    counts = np.bincount(codes)
+    chosen: list[NDArray[np.intp]] = []
+    for start, count in zip(np.cumsum(counts) - counts, counts, strict=True):
+        n_chosen = min(round(fraction * int(count)), int(count) - 1)
+        chosen.append(by_class[start : start + n_chosen])
+    second = np.sort(np.concatenate(chosen))
+    if not second.size:
+        raise InputError(
+            f"{len(labels)} samples in {len(counts)} classes are too few to split off {fraction:g}"
+        )
+    first = np.setdiff1d(np.arange(len(labels)), second, assume_unique=True)
+    return first, second

@@ -1,0 +1,325 @@
+"""A trained network with everything that prediction needs, and its file.
+
+The file is safetensors: the arrays, and a JSON header with the network's shape, the class labels,
+the input scaling and how it was trained. Nothing in it is executed on loading.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnn import __version__
+from fastnn.engine import Engine, get_engine
+from fastnn.errors import InputError
+from fastnn.files import write_atomically
+from fastnn.inputs import Input
+from fastnn.labels import encode_labels
+from fastnn.network import Network, Parameters, aligned_zeros, float_dtype
+from fastnn.scaling import Scaling
+
+FORMAT = "fastnn-model"
+VERSION = 1
+
+
+@dataclass
+class History:
+    """What happened in training, one entry per finished epoch.
+
+    Attributes
+    ----------
+    loss : list of float
+        Mean of the batch losses, each weighted by its samples' weights; penalty included.
+    seconds : list of float
+        Time spent in training; validation is not in it.
+    validation_loss, validation_accuracy : list of float
+        Empty without validation data.
+    stopped : str
+        Why training ended: "finished", "early" (by a callback, early stopping among them),
+        "interrupted" or "diverged".
+    best_epoch : int or None
+        With ``patience``: the epoch, counted from 1, whose parameters the model has.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    stopped: str = "finished"
+    best_epoch: int | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Number of finished epochs."""
+        return len(self.loss)
+
+
+@dataclass(eq=False)
+class Model:
+    """A trained network; made by ``fastnn.fit``, brought back by ``fastnn.load``.
+
+    Attributes
+    ----------
+    network : Network
+    parameters : Parameters
+    classes : ndarray, shape (n_outputs,)
+        The label of each output.
+    engine : Engine
+        What predictions run on.
+    scaling : Scaling
+        Applied to every X.
+    feature_names : tuple of str or None
+    history : History
+    settings : dict
+        How it was trained.
+    """
+
+    network: Network
+    parameters: Parameters
+    classes: NDArray[Any]
+    engine: Engine
+    scaling: Scaling = field(default_factory=Scaling)
+    feature_names: tuple[str, ...] | None = None
+    history: History = field(default_factory=History)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def predict_proba(self, X: ArrayLike | Input) -> NDArray[np.floating]:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array_like or Input, shape (n_samples, n_features)
+            As in training: not yet scaled.
+
+        Returns
+        -------
+        probabilities : ndarray, shape (n_samples, n_outputs)
+            Columns in the order of ``classes``.
+        """
+        samples = self.scaling.apply(X, self.parameters.dtype)
+        return self.engine.predict(self.network, self.parameters, samples)
+
+    def predict(self, X: ArrayLike | Input) -> NDArray[Any]:
+        """Return the most probable class of each sample, shape (n_samples,)."""
+        return self.classes[self.predict_proba(X).argmax(axis=1)]
+
+    def evaluate(self, X: ArrayLike | Input, y: ArrayLike) -> tuple[float, float]:
+        """Return the mean cross-entropy (without penalty) and the accuracy on labelled samples."""
+        labels, _ = encode_labels(y, self.network.n_outputs, self.classes)
+        return loss_and_accuracy(self.predict_proba(X), labels)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a safetensors file, whole or not at all.
+
+        Raises
+        ------
+        InputError
+            If a parameter is not finite.
+        OSError
+            If the file cannot be written; what was there before is untouched.
+        """
+        write_atomically(path, _to_bytes(self))
+
+
+def loss_and_accuracy(
+    probabilities: NDArray[np.floating], labels: NDArray[np.intp]
+) -> tuple[float, float]:
+    """Return the mean cross-entropy and the share of samples whose class is the most probable.
+
+    A probability that rounded to zero counts as the smallest normal number, so that one sample
+    does not make the mean infinite.
+    """
+    if len(labels) != len(probabilities):
+        raise InputError(f"y has {len(labels)} labels for {len(probabilities)} samples")
+    right = probabilities[np.arange(len(labels)), labels]
+    loss = -np.log(np.maximum(right, np.finfo(right.dtype).tiny)).mean(dtype=np.float64)
+    accuracy = (probabilities.argmax(axis=1) == labels).mean()
+    return float(loss), float(accuracy)
+
+
+# --- the file -----------------------------------------------------------------------------------
+
+
+def _to_bytes(model: Model) -> bytes:
+    from safetensors.numpy import save
+
+    if not np.isfinite(model.parameters.vector).all():
+        raise InputError("the model has parameters that are NaN or infinite; it was not saved")
+    tensors: dict[str, NDArray[Any]] = {}
+    for layer, (W, b) in enumerate(
+        zip(model.parameters.weights, model.parameters.biases, strict=True)
+    ):
+        tensors[f"weights.{layer}"], tensors[f"biases.{layer}"] = W, b
+    if model.scaling.offset is not None and model.scaling.factor is not None:
+        tensors["scaling.offset"] = model.scaling.offset
+        tensors["scaling.factor"] = model.scaling.factor
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "fastnn": __version__,
+        "network": {
+            "layer_sizes": list(model.network.layer_sizes),
+            "activation": model.network.activation,
+            "output": model.network.output,
+        },
+        "classes": model.classes.tolist(),
+        "scale": model.scaling.scale,
+        "feature_names": model.feature_names and list(model.feature_names),
+        "history": asdict(model.history),
+        "settings": model.settings,
+    }
+    return bytes(save(tensors, {"fastnn": json.dumps(header, allow_nan=False)}))
+
+
+def load(
+    path: str | os.PathLike[str], *, engine: str | None = None, threads: int | None = None
+) -> Model:
+    """Read a model that ``Model.save`` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+    engine, threads : optional
+        What predictions run on; see ``fastnn.get_engine``.
+
+    Returns
+    -------
+    model : Model
+
+    Raises
+    ------
+    InputError
+        If the file is not a whole, consistent model of a version that this fastnn knows.
+    OSError
+        If the file cannot be read.
+    """
+    runs_on = get_engine(threads=threads) if engine is None else get_engine(engine, threads=threads)
+    try:
+        header, tensors = _read(Path(path))
+        return _from_parts(header, tensors, runs_on)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        detail = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{os.fspath(path)} is not a model of fastnn: {detail}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    from safetensors import SafetensorError, safe_open
+
+    with path.open("rb"):  # a clear OSError before the library's own
+        pass
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            names = list(file.keys())
+            dtypes = {file.get_slice(name).get_dtype() for name in names}
+            if not dtypes <= {"F32", "F64"}:
+                raise ValueError(f"it holds arrays of types {sorted(dtypes)}")
+            tensors = {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise ValueError(f"it is not a whole safetensors file ({error})") from error
+    if set(metadata) != {"fastnn"}:
+        raise ValueError("its header does not speak of fastnn")
+    header = json.loads(metadata["fastnn"], parse_constant=_refuse_constant)
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ValueError("its header does not speak of fastnn")
+    if header["version"] != VERSION:
+        raise ValueError(
+            f"it has format version {header['version']!r}; this fastnn {__version__} reads version "
+            f"{VERSION}: install the fastnn that wrote it ({header.get('fastnn')!r})"
+        )
+    return header, tensors
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"its header holds {name}")
+
+
+HEADER_KEYS = {
+    "format", "version", "fastnn", "network", "classes", "scale", "feature_names", "history",
+    "settings",
+}  # fmt: skip
+
+
+def _from_parts(header: dict[str, Any], tensors: dict[str, NDArray[Any]], engine: Engine) -> Model:
+    if set(header) != HEADER_KEYS:
+        raise ValueError(f"its header has the keys {sorted(header)}")
+    network = Network(
+        header["network"]["layer_sizes"],
+        activation=header["network"]["activation"],
+        output=header["network"]["output"],
+    )
+    n_features, n_outputs = network.n_features, network.n_outputs
+    scaling = _scaling(header["scale"], tensors, n_features)
+    history = History(**header["history"])
+    names = header["feature_names"]
+    if names is not None and (len(names) != n_features or {type(n) for n in names} != {str}):
+        raise ValueError(f"it has feature names {names!r:.80} for {n_features} features")
+    if not isinstance(header["settings"], dict):
+        raise ValueError("its settings are not an object")
+    return Model(
+        network=network,
+        parameters=_parameters(network, tensors),
+        classes=_classes(header["classes"], n_outputs),
+        engine=engine,
+        scaling=scaling,
+        feature_names=None if names is None else tuple(names),
+        history=history,
+        settings=header["settings"],
+    )
+
+
+def _parameters(network: Network, tensors: dict[str, NDArray[Any]]) -> Parameters:
+    layers = range(len(network.layer_sizes) - 1)
+    expected = {f"{kind}.{layer}" for kind in ("weights", "biases") for layer in layers}
+    if set(tensors) != expected:
+        raise ValueError(f"it holds the arrays {sorted(tensors)!r:.200}")
+    # the sizes are checked against arrays that exist before anything is allocated from them
+    for layer in layers:
+        shape = network.layer_sizes[layer : layer + 2]
+        W, b = tensors[f"weights.{layer}"], tensors[f"biases.{layer}"]
+        if W.shape != shape or b.shape != shape[1:]:
+            raise ValueError(f"layer {layer} has arrays of shapes {W.shape} and {b.shape}")
+    dtypes = {array.dtype for array in tensors.values()}
+    if len(dtypes) != 1:
+        raise ValueError("its arrays differ in dtype")
+    vector = aligned_zeros(network.n_parameters, float_dtype(dtypes.pop()))
+    parameters = Parameters(network.layer_sizes, vector)
+    for layer in layers:
+        parameters.weights[layer][...] = tensors[f"weights.{layer}"]
+        parameters.biases[layer][...] = tensors[f"biases.{layer}"]
+    if not np.isfinite(vector).all():
+        raise ValueError("it has parameters that are NaN or infinite")
+    return parameters
+
+
+def _scaling(scale: Any, tensors: dict[str, NDArray[Any]], n_features: int) -> Scaling:
+    """Take the scaling's arrays out of ``tensors`` and check them."""
+    if scale is not None and not (
+        isinstance(scale, float | int) and not isinstance(scale, bool) and scale != 0
+    ):
+        raise ValueError(f"its scale is {scale!r}")
+    offset, factor = tensors.pop("scaling.offset", None), tensors.pop("scaling.factor", None)
+    for array in (offset, factor):
+        if array is not None and not (
+            array.shape == (n_features,) and array.dtype == np.float64 and np.isfinite(array).all()
+        ):
+            raise ValueError("its input scaling does not fit the network")
+    if (offset is None) != (factor is None):
+        raise ValueError("its input scaling is not whole")
+    return Scaling(None if scale is None else float(scale), offset, factor)
+
+
+def _classes(labels: Any, n_outputs: int) -> NDArray[Any]:
+    kinds = {type(label) for label in labels}
+    if len(kinds) != 1 or not kinds <= {int, str, bool}:
+        raise ValueError(f"its class labels are {labels!r:.80}")
+    classes = np.asarray(labels)
+    if classes.dtype.kind not in "iuUb" or len(set(labels)) != len(labels):
+        raise ValueError(f"its class labels are {labels!r:.80}")
+    if len(labels) != n_outputs:
+        raise ValueError(f"it has {len(labels)} class labels for {n_outputs} outputs")
+    return classes

@@ -1,0 +1,352 @@
+"""Backpropagation, written down: the engine that specifies what every other engine computes.
+
+A multilayer perceptron turns a row of features into class probabilities by alternating two steps:
+a linear map, and a simple function applied to each value. With the samples of a batch as the rows
+of A_0 (m samples), layer l computes ::
+
+    Z_l = A_{l-1} W_l + b_l            (m, fan_in) @ (fan_in, fan_out) + (fan_out,)
+    A_l = activation(Z_l)              for hidden layers
+    P   = softmax(Z_L)                 for the last one: each row sums to 1
+
+Training lowers the mean cross-entropy: the average, over the batch, of -log of the probability
+that the network gives to the right class. Its slope with respect to the last layer's Z is simply
+``P - onehot(y)`` per sample: what the network said, minus what it should have said. The chain rule
+carries that slope ``delta`` back through the layers. Where Z = A W + b, ::
+
+    dW = A^T delta          a weight's slope: what came in, times the slope of what went out
+    db = sum of delta       over the samples
+    dA = delta W^T          the slope for the layer before, still to be multiplied by the
+                            activation's derivative
+
+An optimizer then moves all parameters a little against the slope. That is the whole of it; the
+code below is those lines in NumPy, plus two cares: exponentials never overflow, and a batch whose
+sample weights sum to zero moves nothing.
+
+The checks of what callers pass in stand in ``inputs.py``.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import isfinite, sqrt
+from threading import Event
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnn.errors import DivergedError, InputError
+from fastnn.inputs import (
+    Input,
+    check_batch_size,
+    check_features,
+    check_labels,
+    check_learning_rates,
+    check_order,
+    check_sample_weight,
+    prepare,
+)
+from fastnn.network import Network, Parameters
+from fastnn.objective import Objective
+from fastnn.optimizers import SGD, OptimizerState
+from fastnn.threads import blas_threads, resolve_threads
+
+Array = NDArray[np.floating]
+
+PREDICTION_BLOCK = 4096  # samples: bounds the memory for activations, not the result
+
+
+# --- the functions between the linear maps ------------------------------------------------------
+
+
+def relu(Z: Array) -> Array:
+    """Return max(0, z)."""
+    return np.maximum(Z, 0)
+
+
+def logistic(Z: Array) -> Array:
+    """Return 1 / (1 + exp(-z)), arranged so that exp never sees a positive number."""
+    E = np.exp(-np.abs(Z))
+    return np.where(Z >= 0, 1, E) / (1 + E)
+
+
+def identity(Z: Array) -> Array:
+    """Return z itself."""
+    return Z
+
+
+ACTIVATION: dict[str, Callable[[Array], Array]] = {
+    "relu": relu,
+    "tanh": np.tanh,
+    "logistic": logistic,
+    "identity": identity,
+}
+
+# The derivative of each, written in terms of its own output A: the value before is not needed.
+DERIVATIVE: dict[str, Callable[[Array], Array]] = {
+    "relu": lambda A: (A > 0).astype(A.dtype),  # 0 at the kink
+    "tanh": lambda A: 1 - A * A,
+    "logistic": lambda A: A * (1 - A),
+    "identity": np.ones_like,
+}
+
+
+def softmax(Z: Array) -> Array:
+    """Return exp(z_j) / sum_k exp(z_k) for each row.
+
+    Subtracting a row's maximum changes nothing in the quotient and keeps every exponent at or
+    below zero, so that exp never overflows and the sum is at least 1.
+    """
+    E = np.exp(Z - Z.max(axis=1, keepdims=True))
+    return E / E.sum(axis=1, keepdims=True)
+
+
+def cross_entropy(Z: Array, y: NDArray[np.intp]) -> Array:
+    """Return -log softmax(Z)[i, y_i] for each row i, shape (m,).
+
+    Taken from the logits, as log(sum_k exp(z_k - max)) - (z_y - max): the probability itself may
+    round to zero, whose logarithm would be lost.
+    """
+    shifted = Z - Z.max(axis=1, keepdims=True)
+    losses: Array = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(y)), y]
+    return losses
+
+
+# --- one pass forward, one pass back ------------------------------------------------------------
+
+
+def forward(network: Network, parameters: Parameters, X: Array) -> tuple[list[Array], Array]:
+    """Return each layer's input [A_0 .. A_{L-1}], and the logits Z_L of shape (m, n_outputs)."""
+    activation = ACTIVATION[network.activation]
+    *hidden, last = zip(parameters.weights, parameters.biases, strict=True)
+    inputs = [X]
+    for W, b in hidden:
+        inputs.append(activation(inputs[-1] @ W + b))
+    W, b = last
+    return inputs, inputs[-1] @ W + b
+
+
+def backward(
+    network: Network,
+    parameters: Parameters,
+    inputs: list[Array],
+    delta: Array,
+    gradient: Parameters,
+) -> None:
+    """Carry the slope ``delta`` of the loss by the logits back; fill ``gradient``."""
+    derivative = DERIVATIVE[network.activation]
+    for layer in reversed(range(len(inputs))):
+        A, W = inputs[layer], parameters.weights[layer]
+        gradient.weights[layer][...] = A.T @ delta
+        gradient.biases[layer][...] = delta.sum(axis=0)
+        if layer > 0:
+            delta = (delta @ W.T) * derivative(A)
+
+
+def loss_and_gradient(
+    network: Network,
+    parameters: Parameters,
+    X: Array,
+    y: NDArray[np.intp],
+    sample_weight: NDArray[np.float64] | None,
+    objective: Objective,
+) -> tuple[float, Array]:
+    """Return the objective over one batch and its gradient, a flat vector like the parameters."""
+    weights = np.ones(len(y)) if sample_weight is None else sample_weight
+    total = float(weights.sum())
+    gradient = Parameters(network.layer_sizes, np.zeros_like(parameters.vector))
+    if total == 0:
+        return 0.0, gradient.vector
+
+    inputs, logits = forward(network, parameters, X)
+    share = weights / total  # of each sample in the mean; float64
+    loss = float((share * cross_entropy(logits, y)).sum())
+
+    delta = softmax(logits)
+    delta[np.arange(len(y)), y] -= 1
+    delta *= share.astype(delta.dtype)[:, np.newaxis]
+    backward(network, parameters, inputs, delta, gradient)
+
+    if objective.alpha > 0:
+        for W, dW in zip(parameters.weights, gradient.weights, strict=True):
+            loss += objective.alpha * float(np.sum(W * W, dtype=np.float64)) / (2 * total)
+            dW += (objective.alpha / total) * W
+    return loss, gradient.vector
+
+
+# --- one step of an optimizer -------------------------------------------------------------------
+
+
+def step(theta: Array, gradient: Array, state: OptimizerState, rate: float) -> None:
+    """Move the flat parameters ``theta`` and the optimizer's moments, in place."""
+    state.step += 1
+    optimizer = state.optimizer
+    if isinstance(optimizer, SGD):
+        if not optimizer.momentum:
+            theta -= rate * gradient
+            return
+        (velocity,) = state.moments
+        velocity[...] = optimizer.momentum * velocity - rate * gradient
+        theta += optimizer.momentum * velocity - rate * gradient if optimizer.nesterov else velocity
+        return
+    # Adam: m and v are running means of the gradient and its square. Both start at zero, which
+    # makes them too small by the factors 1 - beta^t; the rate carries that correction.
+    m, v = state.moments
+    beta_1, beta_2, t = optimizer.beta_1, optimizer.beta_2, state.step
+    m[...] = beta_1 * m + (1 - beta_1) * gradient
+    v[...] = beta_2 * v + (1 - beta_2) * gradient**2
+    corrected_rate = rate * sqrt(1 - beta_2**t) / (1 - beta_1**t)
+    theta -= rate * optimizer.weight_decay * theta
+    theta -= corrected_rate * m / (np.sqrt(v) + optimizer.epsilon)
+
+
+# --- the four verbs -----------------------------------------------------------------------------
+
+
+class ReferenceEngine:
+    """The contract of ``engine.Engine`` in NumPy; its BLAS uses at most ``threads`` threads.
+
+    The limit is in force inside the four verbs only, and is as it was on every exit.
+    """
+
+    name = "reference"
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = resolve_threads(threads)
+
+    def __repr__(self) -> str:
+        return f"ReferenceEngine(threads={self.threads})"
+
+    def predict(
+        self,
+        network: Network,
+        parameters: Parameters,
+        X: ArrayLike | Input,
+        *,
+        out: Array | None = None,
+    ) -> Array:
+        """Return class probabilities; see ``Engine.predict``."""
+        samples = _fitting_input(network, parameters, X)
+        shape = (samples.n_samples, network.n_outputs)
+        if out is None:
+            out = np.empty(shape, parameters.dtype)
+        elif out.shape != shape or out.dtype != parameters.dtype:
+            raise InputError(
+                f"out has shape {out.shape} and dtype {out.dtype}; "
+                f"expected {shape} and {parameters.dtype}"
+            )
+        with _numerics(self.threads):
+            for start in range(0, samples.n_samples, PREDICTION_BLOCK):
+                block = slice(start, start + PREDICTION_BLOCK)
+                _, logits = forward(network, parameters, samples.rows(block, parameters.dtype))
+                out[block] = softmax(logits)
+        return out
+
+    def gradient(
+        self,
+        network: Network,
+        parameters: Parameters,
+        X: ArrayLike | Input,
+        y: ArrayLike,
+        *,
+        objective: Objective = Objective(),
+        sample_weight: ArrayLike | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss over all rows of X, and its gradient; see ``Engine.gradient``."""
+        samples = _fitting_input(network, parameters, X)
+        labels = check_labels(y, samples.n_samples, network.n_outputs)
+        weights = check_sample_weight(sample_weight, samples.n_samples)
+        with _numerics(self.threads):
+            rows = samples.rows(slice(None), parameters.dtype)
+            return loss_and_gradient(network, parameters, rows, labels, weights, objective)
+
+    def update(
+        self,
+        parameters: Parameters,
+        gradient: Array,
+        optimizer_state: OptimizerState,
+        learning_rate: float,
+    ) -> None:
+        """Move the parameters by one step, in place; see ``Engine.update``."""
+        _check_layout("gradient", gradient, parameters)
+        _check_state(optimizer_state, parameters)
+        (rate,) = check_learning_rates(learning_rate, 1)
+        with _numerics(self.threads):
+            step(parameters.vector, gradient, optimizer_state, float(rate))
+
+    def train(
+        self,
+        network: Network,
+        parameters: Parameters,
+        optimizer_state: OptimizerState,
+        X: ArrayLike | Input,
+        y: ArrayLike,
+        order: ArrayLike,
+        *,
+        batch_size: int,
+        learning_rates: ArrayLike,
+        objective: Objective = Objective(),
+        sample_weight: ArrayLike | None = None,
+        stop: Event | None = None,
+    ) -> NDArray[np.float64]:
+        """Train on the mini-batches that ``order`` spells out, in place; see ``Engine.train``."""
+        samples = _fitting_input(network, parameters, X)
+        labels = check_labels(y, samples.n_samples, network.n_outputs)
+        weights = check_sample_weight(sample_weight, samples.n_samples)
+        indices = check_order(order, samples.n_samples)
+        batch_size = check_batch_size(batch_size)
+        n_batches = -(-len(indices) // batch_size)
+        rates = check_learning_rates(learning_rates, n_batches)
+        _check_state(optimizer_state, parameters)
+
+        losses = np.empty(n_batches)
+        with _numerics(self.threads):
+            for i in range(n_batches):
+                if stop is not None and stop.is_set():
+                    return losses[:i]
+                batch = indices[i * batch_size : (i + 1) * batch_size]
+                w = None if weights is None else weights[batch]
+                rows = samples.rows(batch, parameters.dtype)
+                loss, gradient = loss_and_gradient(
+                    network, parameters, rows, labels[batch], w, objective
+                )
+                if not isfinite(loss):
+                    raise DivergedError(i, loss, losses[:i].copy())
+                losses[i] = loss
+                if w is None or w.any():
+                    step(parameters.vector, gradient, optimizer_state, float(rates[i]))
+        return losses
+
+
+# --- what the verbs share -----------------------------------------------------------------------
+
+
+@contextmanager
+def _numerics(threads: int) -> Iterator[None]:
+    """Limit BLAS, and leave overflow to ``DivergedError`` rather than to NumPy's warnings."""
+    with blas_threads(threads), np.errstate(over="ignore", invalid="ignore"):
+        yield
+
+
+def _fitting_input(network: Network, parameters: Parameters, X: ArrayLike | Input) -> Input:
+    if parameters.layer_sizes != network.layer_sizes:
+        raise InputError(
+            f"the parameters are for layer sizes {parameters.layer_sizes}; "
+            f"the network has {network.layer_sizes}"
+        )
+    samples = prepare(X)
+    check_features(samples, network.n_features)
+    samples.require_dtype(parameters.dtype)
+    return samples
+
+
+def _check_layout(name: str, vector: Array, parameters: Parameters) -> None:
+    expected = parameters.vector
+    if vector.shape != expected.shape or vector.dtype != expected.dtype:
+        raise InputError(
+            f"{name} has shape {vector.shape} and dtype {vector.dtype}; the parameters have "
+            f"{expected.shape} and {expected.dtype}"
+        )
+
+
+def _check_state(state: OptimizerState, parameters: Parameters) -> None:
+    for name, moment in zip(state.optimizer.moment_names, state.moments, strict=True):
+        _check_layout(name, moment, parameters)
