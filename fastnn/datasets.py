@@ -30,53 +30,37 @@ MIRRORS = {
     ),
 }
 
-# file -> size and SHA-256 of the expanded bytes; MNIST's match the published MD5 sums, and
-# Fashion-MNIST's are those of Debian's package
-FILES = {
+# The four files of an MNIST-like data set and their sizes, expanded.
+PARTS = (
+    ("train-images-idx3-ubyte.gz", 47040016),
+    ("train-labels-idx1-ubyte.gz", 60008),
+    ("t10k-images-idx3-ubyte.gz", 7840016),
+    ("t10k-labels-idx1-ubyte.gz", 10008),
+)
+
+# SHA-256 of the expanded bytes: MNIST's come from files with the published MD5 sums,
+# Fashion-MNIST's from Debian's package.
+SUMS = {
     "mnist": (
-        RemoteFile(
-            "train-images-idx3-ubyte.gz",
-            47040016,
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        ),
-        RemoteFile(
-            "train-labels-idx1-ubyte.gz",
-            60008,
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        ),
-        RemoteFile(
-            "t10k-images-idx3-ubyte.gz",
-            7840016,
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        ),
-        RemoteFile(
-            "t10k-labels-idx1-ubyte.gz",
-            10008,
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ),
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
     "fashion-mnist": (
-        RemoteFile(
-            "train-images-idx3-ubyte.gz",
-            47040016,
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        ),
-        RemoteFile(
-            "train-labels-idx1-ubyte.gz",
-            60008,
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        ),
-        RemoteFile(
-            "t10k-images-idx3-ubyte.gz",
-            7840016,
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        ),
-        RemoteFile(
-            "t10k-labels-idx1-ubyte.gz",
-            10008,
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-        ),
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ),
+}
+
+FILES = {
+    name: tuple(
+        RemoteFile(file, size, checksum)
+        for (file, size), checksum in zip(PARTS, checksums, strict=True)
+    )
+    for name, checksums in SUMS.items()
 }
 
 
@@ -271,9 +255,7 @@ def _named_folder(name: str, report: Report | None) -> Path:
         looked = ", ".join(str(folder) for folder in candidates)
         raise InputError(
             f"{name} was not found (looked in {looked}), and could not be downloaded: {error}. "
-            "Put its four files into a folder DIR/{name} and set FASTNN_DATA=DIR".replace(
-                "{name}", name
-            )
+            f"Put its four files into a folder DIR/{name} and set FASTNN_DATA=DIR"
         ) from error
     return target
 
@@ -288,10 +270,10 @@ def _in_folder(folder: Path, name: str) -> Path | None:
 
 def _from_folder(folder: Path, name: str) -> Dataset:
     arrays = {}
-    for file, key in zip(FILES["mnist"], ("X_train", "y_train", "X_test", "y_test"), strict=True):
-        path = _in_folder(folder, file.name)
+    for (file, _), key in zip(PARTS, ("X_train", "y_train", "X_test", "y_test"), strict=True):
+        path = _in_folder(folder, file)
         if path is None:
-            raise InputError(f"the folder {folder} has no {file.name}; expected four such files")
+            raise InputError(f"the folder {folder} has no {file}; expected the four MNIST files")
         arrays[key] = read_idx(path)
     return _with_test_part(arrays, folder, name)
 

@@ -95,7 +95,7 @@ def _download(url: str, file: RemoteFile, report: Report | None) -> bytes:
 
     from pooch import HTTPDownloader
 
-    from fastnn.formats import read_bytes
+    from fastnn.formats.content import read_bytes
 
     downloader = HTTPDownloader(
         progressbar=_Watch(file, report), chunk_size=CHUNK, timeout=TIMEOUT, allow_redirects=True

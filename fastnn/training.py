@@ -27,7 +27,7 @@ from fastnn.schedules import Schedule, get_schedule, learning_rates
 
 DEFAULT_EPOCHS = 8
 DEFAULT_BATCH_SIZE = 32
-DEFAULT_SCHEDULE = "linear"
+DEFAULT_SCHEDULE = "cosine"
 
 
 def fit(
@@ -76,7 +76,7 @@ def fit(
     batch_size : int, default=32
     learning_rate : float, optional
         The highest rate of the schedule; None takes ``optimizer.default_rate``.
-    schedule : str or callable, default="linear"
+    schedule : str or callable, default="cosine"
         See ``fastnn.schedules``.
     validation : float or (X, y), optional
         A share of the samples to hold out, each class in proportion, or data of its own.

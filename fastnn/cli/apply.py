@@ -1,0 +1,121 @@
+"""``fastnn evaluate`` and ``fastnn predict``: a saved model on data."""
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastnn.cli.options import (
+    DATA_NAMES,
+    check_outputs,
+    data_argument,
+    debug_option,
+    json_option,
+    label_column_option,
+    labels_option,
+    model_argument,
+    threads_option,
+    write_json,
+)
+from fastnn.errors import InputError
+from fastnn.terminal import Terminal
+
+if TYPE_CHECKING:
+    from fastnn.formats import Table
+    from fastnn.models import Model
+
+
+def _samples(
+    model: "Model", data: str, labels: str | None, label_column: str | None, *, labelled: bool
+) -> "Table":
+    """Return the test part of named data, or all samples of a file, as the model takes them."""
+    from fastnn import datasets
+    from fastnn.formats import Table
+
+    path = Path(data)
+    if data in DATA_NAMES or path.is_dir() or not path.exists():
+        dataset = datasets.load(data, labels=labels, label_column=label_column)
+        return Table(dataset.X_test, dataset.y_test, dataset.feature_names)
+    table = datasets.read_samples(path, labels=labels, label_column=label_column, labelled=labelled)
+    X, _ = datasets.flatten_images(table.X, path)
+    table = Table(X, table.y, table.feature_names).widen(model.network.n_features)
+    if model.feature_names is not None:
+        table = table.select(model.feature_names)
+    if table.X.shape[1] != model.network.n_features:
+        raise InputError(
+            f"{data} has {table.X.shape[1]} features; the model expects {model.network.n_features}"
+        )
+    return table
+
+
+@click.command()
+@model_argument
+@data_argument
+@labels_option
+@label_column_option
+@json_option
+@threads_option
+@debug_option
+def evaluate(
+    model_path: str,
+    data: str,
+    labels: str | None,
+    label_column: str | None,
+    json_path: str | None,
+    threads: int | None,
+) -> None:
+    """Test a saved MODEL on DATA: the test part of a named data set, or all samples of a file."""
+    from fastnn.models import load
+
+    terminal = Terminal(data_on_stdout=json_path == "-")
+    check_outputs(None, None, json_path)
+    model = load(model_path, threads=threads)
+    table = _samples(model, data, labels, label_column, labelled=True)
+    if table.y is None:
+        raise InputError(f"{data} has no labels; name a file that has, with --labels")
+    loss, accuracy = model.evaluate(table.X, table.y)
+    n_samples = table.X.shape[0]
+    terminal.table(
+        "",
+        [("accuracy", f"{accuracy:.4f}"), ("loss", f"{loss:.4f}"), ("samples", n_samples)],
+    )
+    write_json(
+        json_path,
+        {
+            "model": model_path,
+            "data": data,
+            "accuracy": accuracy,
+            "loss": loss,
+            "n_samples": n_samples,
+        },
+    )
+
+
+@click.command()
+@model_argument
+@data_argument
+@label_column_option
+@click.option("--probabilities", is_flag=True, help="Add a column per class. [default: off]")
+@threads_option
+@debug_option
+def predict(
+    model_path: str, data: str, label_column: str | None, probabilities: bool, threads: int | None
+) -> None:
+    """Write the class that MODEL finds most probable for each sample of DATA, as CSV.
+
+    Labels in DATA are ignored.
+    """
+    from fastnn.models import load
+
+    model = load(model_path, threads=threads)
+    table = _samples(model, data, None, label_column, labelled=False)
+    shares = model.predict_proba(table.X)
+    labels = model.classes.tolist()
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    columns = [f"probability of {label}" for label in labels] if probabilities else []
+    writer.writerow(["prediction", "probability", *columns])
+    for row, best in zip(shares, shares.argmax(axis=1), strict=True):
+        rest = [f"{share:.6g}" for share in row] if probabilities else []
+        writer.writerow([labels[best], f"{row[best]:.6g}", *rest])

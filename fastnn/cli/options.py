@@ -1,0 +1,103 @@
+"""Options that several commands share, and the files that they write."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+DATA_NAMES = ("digits", "mnist", "fashion-mnist")
+
+
+class DataType(click.ParamType[str]):
+    """A named data set or a path; completes both."""
+
+    name = "data"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the names, then files."""
+        names = [CompletionItem(name) for name in DATA_NAMES if name.startswith(incomplete)]
+        return [*names, CompletionItem(incomplete, type="file")]
+
+
+class HiddenType(click.ParamType[tuple[int, ...]]):
+    """Sizes of hidden layers: ``128``, ``256,128`` or ``none``."""
+
+    name = "sizes"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """Turn an option's text into sizes."""
+        if isinstance(value, tuple):
+            return value
+        if value.strip().lower() == "none":
+            return ()
+        try:
+            sizes = tuple(int(part) for part in value.split(","))
+        except ValueError:
+            sizes = (0,)
+        if min(sizes) < 1:
+            self.fail(
+                f"{value!r} is not a list of layer sizes such as 256,128, or none", param, ctx
+            )
+        return sizes
+
+
+def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--debug``, which ``run`` looks for itself."""
+    return click.option(
+        "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
+    )(command)
+
+
+data_argument = click.argument("data", type=DataType(), metavar="DATA")
+model_argument = click.argument("model_path", type=click.Path(), metavar="MODEL")
+labels_option = click.option(
+    "--labels",
+    type=click.Path(),
+    metavar="FILE",
+    help="Labels of data that have none. [no default]",
+)
+label_column_option = click.option(
+    "--label-column",
+    metavar="NAME",
+    help="Label column of a CSV file. [default: label, class, target or y, else the only column "
+    "that is not numbers]",
+)
+json_option = click.option(
+    "--json",
+    "json_path",
+    metavar="FILE|-",
+    help="Write the results as one JSON object; - is standard output. [default: not written]",
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads. [default: the usable CPUs]"
+)
+
+
+def check_outputs(output: str | None, plot_path: str | None, json_path: str | None) -> None:
+    """Find out now, not after training, that a file cannot be written."""
+    from fastnn.files import check_writable
+
+    for path in (output, plot_path, None if json_path == "-" else json_path):
+        if path is not None:
+            check_writable(path)
+    if plot_path is not None:
+        from fastnn import plot
+
+        plot.check(plot_path)
+
+
+def write_json(path: str | None, result: dict[str, Any]) -> None:
+    """Write one JSON object to a file, to standard output for "-", or nowhere for None."""
+    from fastnn.files import write_atomically
+
+    if path is None:
+        return
+    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+    if path == "-":
+        click.echo(text, nl=False)
+    else:
+        write_atomically(path, text.encode())

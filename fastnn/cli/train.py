@@ -1,0 +1,313 @@
+"""``fastnn train``: data, a network, training, a test, and the files that were asked for."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastnn.cli.options import (
+    DataType,
+    HiddenType,
+    check_outputs,
+    debug_option,
+    json_option,
+    label_column_option,
+    labels_option,
+    threads_option,
+    write_json,
+)
+from fastnn.engine import DEFAULT_ENGINE, ENGINES
+from fastnn.errors import DivergedError, TrainingInterrupted
+from fastnn.network import ACTIVATIONS, DTYPES
+from fastnn.schedules import SCHEDULES
+from fastnn.terminal import INTERRUPTED, Terminal
+from fastnn.training import DEFAULT_BATCH_SIZE, DEFAULT_EPOCHS, DEFAULT_SCHEDULE
+
+if TYPE_CHECKING:
+    from fastnn.datasets import Dataset
+    from fastnn.models import Model
+    from fastnn.optimizers import Optimizer
+
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
+
+
+@click.command()
+@click.argument("data", type=DataType(), default="digits", metavar="[DATA]")
+@labels_option
+@label_column_option
+@click.option(
+    "--hidden",
+    type=HiddenType(),
+    multiple=True,
+    default=("128",),
+    show_default="128",
+    help="Hidden layers: repeat it, or give a list such as 256,128; none for no hidden layer.",
+)
+@click.option(
+    "--activation",
+    type=click.Choice(ACTIVATIONS),
+    default="relu",
+    show_default=True,
+    help="Activation of the hidden layers.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=DEFAULT_EPOCHS,
+    show_default=True,
+    help="Passes over the training samples.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=DEFAULT_BATCH_SIZE,
+    show_default=True,
+    help="Samples in a mini-batch.",
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(OPTIMIZERS),
+    default="adam",
+    show_default=True,
+    help="How gradients move the parameters.",
+)
+@click.option(
+    "--learning-rate",
+    type=float,
+    help="Highest rate of the schedule. [default: 0.002 for adam and adamw, 0.1 for sgd, "
+    "0.1 (1 - momentum) with momentum]",
+)
+@click.option("--momentum", type=float, help="Of momentum and nesterov. [default: 0.9]")
+@click.option("--weight-decay", type=float, help="Of adamw. [default: 0.01]")
+@click.option(
+    "--alpha",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Strength of the L2 penalty on the weights.",
+)
+@click.option(
+    "--schedule",
+    type=click.Choice(tuple(SCHEDULES)),
+    default=DEFAULT_SCHEDULE,
+    show_default=True,
+    help="How the learning rate changes over the run.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Decides the starting weights, the shuffles and the validation split.",
+)
+@threads_option
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default=DEFAULT_ENGINE,
+    show_default=True,
+    help="What computes.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    show_default=True,
+    help="Precision of the parameters.",
+)
+@click.option(
+    "--standardize/--no-standardize",
+    default=None,
+    help="Give each feature mean 0 and variance 1. [default: for tables of numbers; not "
+    "for bytes of images, not for svmlight]",
+)
+@click.option(
+    "--validation",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.1,
+    show_default=True,
+    help="Share of the training samples held out to watch; 0 for none.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(min=1),
+    help="Stop when the validation loss has not fallen for so many epochs, and keep the "
+    "best. [default: do not stop]",
+)
+@click.option(
+    "--test-fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Share of the samples held out for testing, where the data have no test part.",
+)
+@click.option(
+    "--output",
+    type=click.Path(),
+    metavar="MODEL.safetensors",
+    help="Save the model. [default: not saved]",
+)
+@click.option(
+    "--plot",
+    "plot_path",
+    type=click.Path(),
+    metavar="FILE.png",
+    help="Draw loss, accuracy, confusion matrix and worst samples (needs matplotlib). "
+    "[default: not drawn]",
+)
+@json_option
+@debug_option
+def train(
+    data: str,
+    labels: str | None,
+    label_column: str | None,
+    hidden: tuple[tuple[int, ...], ...],
+    activation: str,
+    optimizer: str,
+    momentum: float | None,
+    weight_decay: float | None,
+    alpha: float,
+    engine: str,
+    standardize: bool | None,
+    validation: float,
+    test_fraction: float,
+    output: str | None,
+    plot_path: str | None,
+    json_path: str | None,
+    **settings: Any,
+) -> None:
+    """Train a network on DATA and test it.
+
+    DATA is digits (the default), mnist, fashion-mnist, or a path: .npz with X and y, .npy or IDX
+    with --labels, CSV with a header, svmlight, or a folder with the four MNIST files.
+    """
+    from fastnn import datasets
+    from fastnn.engine import get_engine
+    from fastnn.inputs import is_sparse
+    from fastnn.network import Network
+    from fastnn.objective import Objective
+    from fastnn.training import fit
+
+    terminal = Terminal(data_on_stdout=json_path == "-")
+    method = _optimizer(optimizer, momentum, weight_decay)
+    get_engine(engine, threads=settings["threads"])
+    check_outputs(output, plot_path, json_path)
+    with terminal.download_bar() as report:
+        dataset = datasets.load(
+            data,
+            labels=labels,
+            label_column=label_column,
+            test_fraction=test_fraction,
+            report=report,
+        )
+    if standardize is None:
+        standardize = dataset.scale is None and not is_sparse(dataset.X_train)
+    sizes = (dataset.X_train.shape[1], *sum(hidden, ()), len(dataset.classes))
+    network = Network(sizes, activation=activation)
+    terminal.line(
+        f"{dataset.name}: {dataset.X_train.shape[0]} samples to train on, "
+        f"{dataset.X_test.shape[0]} to test with; network {'-'.join(map(str, sizes))}"
+    )
+    interrupted, diverged = False, None
+    with terminal.epoch_bar(settings["epochs"]) as on_epoch:
+        try:
+            model = fit(
+                network,
+                dataset.X_train,
+                dataset.y_train,
+                classes=dataset.classes,
+                objective=Objective(alpha),
+                optimizer=method,
+                validation=validation or None,
+                callbacks=[on_epoch],
+                scale=None if standardize else dataset.scale,
+                standardize=standardize,
+                feature_names=dataset.feature_names,
+                engine=engine,
+                **settings,
+            )
+        except TrainingInterrupted as error:
+            model, interrupted = error.model, True
+        except DivergedError as error:
+            model, diverged = error.model, error
+    model.settings["data"] = dataset.name
+    _finish(terminal, model, dataset, output, plot_path, json_path)
+    if diverged is not None:
+        raise diverged
+    if interrupted:
+        terminal.errors.print("Interrupted: training ended early, after the batch it was in.")
+        raise click.exceptions.Exit(INTERRUPTED)
+
+
+def _optimizer(name: str, momentum: float | None, weight_decay: float | None) -> "Optimizer":
+    from fastnn.optimizers import SGD, Adam
+
+    if momentum is not None and name not in ("momentum", "nesterov"):
+        raise click.UsageError(f"--momentum goes with momentum or nesterov, not with {name}")
+    if weight_decay is not None and name != "adamw":
+        raise click.UsageError(f"--weight-decay goes with adamw, not with {name}; see --alpha")
+    if name == "sgd":
+        return SGD()
+    if name in ("momentum", "nesterov"):
+        return SGD(0.9 if momentum is None else momentum, nesterov=name == "nesterov")
+    if name == "adam":
+        return Adam()
+    return Adam(weight_decay=0.01 if weight_decay is None else weight_decay)
+
+
+def _finish(
+    terminal: Terminal,
+    model: "Model",
+    dataset: "Dataset",
+    output: str | None,
+    plot_path: str | None,
+    json_path: str | None,
+) -> None:
+    """Save first, then test, draw and report: what was trained is safe from what may fail."""
+    from fastnn.machine import versions
+
+    history = model.history
+    if output is not None:
+        model.save(output)
+    loss, accuracy = model.evaluate(dataset.X_test, dataset.y_test)
+    rows: list[tuple[str, Any]] = [
+        ("test accuracy", f"{accuracy:.4f}"),
+        ("test loss", f"{loss:.4f}"),
+        ("training took", f"{sum(history.seconds):.2f} s for {history.epochs} epochs"),
+    ]
+    if history.best_epoch is not None:
+        rows.append(("best epoch", history.best_epoch))
+    if output is not None:
+        rows.append(("model saved to", output))
+    if plot_path is not None:
+        from fastnn import plot
+
+        figure = plot.training_report(
+            model,
+            dataset.X_test,
+            dataset.y_test,
+            image_shape=dataset.image_shape,
+            title=f"{dataset.name}, {'-'.join(map(str, model.network.layer_sizes))}",
+        )
+        plot.save(figure, plot_path)
+        rows.append(("plot saved to", plot_path))
+    terminal.table("", rows)
+    result = {
+        "data": dataset.name,
+        "source": dataset.source,
+        "layer_sizes": list(model.network.layer_sizes),
+        "settings": model.settings,
+        "engine": model.settings["engine"],
+        "threads": model.settings["threads"],
+        "epochs": history.epochs,
+        "stopped": history.stopped,
+        "best_epoch": history.best_epoch,
+        "losses": history.loss,
+        "validation_losses": history.validation_loss,
+        "validation_accuracies": history.validation_accuracy,
+        "test_loss": loss,
+        "test_accuracy": accuracy,
+        "train_seconds": sum(history.seconds),
+        "output": output,
+        "versions": versions(("numpy", "numba")),
+    }
+    write_json(json_path, result)

@@ -1,0 +1,192 @@
+"""CSV files with a header, and files of one label a line."""
+
+import csv
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.formats.content import fail, read_bytes
+from fastnn.formats.table import Table
+
+LABEL_NAMES = ("label", "labels", "class", "target", "y")
+
+
+def read_csv(path: Path, *, label_column: str | None = None, labelled: bool = True) -> Table:
+    """Read a CSV file with a header line; the label column becomes y, the others X.
+
+    Commas, semicolons and tabs separate; cells may be quoted. If all features are whole numbers,
+    X holds integers.
+    """
+    text = _text(path)
+    header, delimiter = _header(path, text)
+    label = _label_position(path, text, header, delimiter, label_column, labelled)
+    codes: dict[str, int] = {}
+
+    def encode(cell: str) -> float:
+        return codes.setdefault(cell.strip(), len(codes))
+
+    text.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of no rows: said below
+            cells = np.loadtxt(
+                _without_header(text),
+                delimiter=delimiter,
+                quotechar='"',
+                comments=None,
+                ndmin=2,
+                converters=None if label is None else {label: encode},
+            )
+    except ValueError as error:
+        text.seek(0)
+        _explain_csv(path, text, header, delimiter, label, error)
+    if not cells.size:
+        fail(path, "it has a header and no samples")
+    if cells.shape[1] != len(header):
+        fail(path, f"the header names {len(header)} columns; the rows have {cells.shape[1]}")
+    if label is None:
+        return Table(_as_integers(cells), None, tuple(header))
+    if "" in codes:
+        row = int(np.argmax(cells[:, label] == codes[""]))
+        fail(path, f"sample {row + 1} has no label")
+    y = _typed_labels(list(codes))[cells[:, label].astype(np.intp)]
+    X = np.delete(cells, label, axis=1)
+    names = tuple(name for place, name in enumerate(header) if place != label)
+    return Table(_as_integers(X), y, names)
+
+
+def _text(path: Path) -> io.StringIO:
+    content = read_bytes(path)
+    if not content.strip():
+        fail(path, "the file is empty")
+    try:
+        return io.StringIO(content.decode("utf-8-sig"), newline=None)
+    except UnicodeDecodeError as error:
+        fail(path, f"not UTF-8 text ({error.reason} at byte {error.start})")
+
+
+def _without_header(text: io.StringIO) -> io.StringIO:
+    """Skip the header, which may span lines inside quotes."""
+    _rows(text, ",").__next__()
+    return text
+
+
+def _rows(text: io.StringIO, delimiter: str) -> Iterator[list[str]]:
+    # readline rather than iteration, so that the text can be used further from where this stops
+    return csv.reader(iter(text.readline, ""), delimiter=delimiter)
+
+
+def _header(path: Path, text: io.StringIO) -> tuple[list[str], str]:
+    line = text.readline()
+    delimiter = max(",;\t", key=line.count)
+    text.seek(0)
+    try:
+        header = [name.strip() for name in next(_rows(text, delimiter))]
+    except (csv.Error, StopIteration) as error:
+        fail(path, f"not a CSV file ({error})")
+    if len(header) < 2:
+        fail(path, f"not a CSV file with a header: its first line is {line.strip()!r:.60}")
+    if all(_is_number(name) for name in header):
+        fail(path, "its first line holds numbers; expected a header that names the columns")
+    return header, delimiter
+
+
+def _label_position(
+    path: Path,
+    text: io.StringIO,
+    header: list[str],
+    delimiter: str,
+    label_column: str | None,
+    labelled: bool,
+) -> int | None:
+    if label_column is not None:
+        if header.count(label_column) != 1:
+            fail(path, f"{header.count(label_column)} columns are called {label_column!r}")
+        return header.index(label_column)
+    named = [place for place, name in enumerate(header) if name.lower() in LABEL_NAMES]
+    if len(named) == 1:
+        return named[0]
+    try:
+        row = next(_rows(text, delimiter), [])
+    except csv.Error as error:
+        fail(path, f"not a CSV file ({error})")
+    words = [place for place, cell in enumerate(row[: len(header)]) if not _is_number(cell)]
+    if not named and len(words) == 1 and row[words[0]].strip():
+        return words[0]
+    if labelled:
+        fail(
+            path,
+            f"it is not clear which column holds the labels: {', '.join(header)[:200]}; call it "
+            "'label', or name it with --label-column (label_column=...)",
+        )
+    return None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _explain_csv(
+    path: Path,
+    text: io.StringIO,
+    header: list[str],
+    delimiter: str,
+    label: int | None,
+    error: ValueError,
+) -> NoReturn:
+    """Find the cell that NumPy could not read, and say where it is."""
+    try:
+        for number, row in enumerate(_rows(text, delimiter)):
+            if number == 0 or not row:
+                continue
+            if len(row) != len(header):
+                fail(path, f"sample {number} has {len(row)} cells; the header names {len(header)}")
+            for place, cell in enumerate(row):
+                if place != label and not _is_number(cell):
+                    shown = repr(cell)[:40] if cell.strip() else "empty"
+                    fail(
+                        path,
+                        f"sample {number}, column {header[place]!r} is {shown}; expected a number: "
+                        "fill in what is missing, and turn categories into numbers",
+                    )
+    except csv.Error as csv_error:
+        fail(path, f"not a CSV file ({csv_error})")
+    fail(path, f"not a CSV file of numbers ({error})")
+
+
+def _as_integers(X: NDArray[np.float64]) -> NDArray[Any]:
+    """Return whole numbers as int32, so that an image's bytes stay integers; else X itself."""
+    is_whole = bool(((np.floor(X) == X) & (np.abs(X) < 2**31)).all())
+    return X.astype(np.int32) if is_whole else X
+
+
+def _typed_labels(labels: list[str]) -> NDArray[Any]:
+    """Return labels as integers if all are, else as text."""
+    try:
+        numbers = [float(label) for label in labels]
+    except ValueError:
+        return np.asarray(labels)
+    if all(number.is_integer() and abs(number) < 2**53 for number in numbers):
+        return np.asarray([int(number) for number in numbers])
+    return np.asarray(numbers)
+
+
+def read_label_lines(path: Path) -> NDArray[Any]:
+    """Read text with one label a line; a file called .csv may have a header."""
+    lines = [line.strip().strip('"') for line in _text(path).getvalue().splitlines()]
+    is_csv = path.name.lower().removesuffix(".gz").endswith(".csv")
+    if is_csv and lines and not _is_number(lines[0]):
+        lines = lines[1:]
+    lines = [line for line in lines if line]
+    if not lines:
+        fail(path, "it holds no labels")
+    return _typed_labels(lines)

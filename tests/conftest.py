@@ -1,0 +1,20 @@
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def no_user_data(monkeypatch, tmp_path, request):
+    """Keep the user's cache and data out of tests that do not ask for real data."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if "real_data" not in request.fixturenames:
+        monkeypatch.delenv("FASTNN_DATA", raising=False)
+
+
+@pytest.fixture
+def real_data():
+    """The folder of real data sets; skips where there is none."""
+    folder = os.environ.get("FASTNN_DATA")
+    if not folder:
+        pytest.skip("needs the real MNIST: set FASTNN_DATA to the folder that holds mnist/")
+    return folder
