@@ -48,7 +48,8 @@ def _explain(terminal: Terminal, error: BaseException) -> int:
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         where = f" See '{context.command_path} --help'." if context is not None else ""
-        terminal.error(error.format_message().rstrip(".") + "." + where)
+        message = error.format_message()
+        terminal.error(message + ("" if message.endswith((".", "?")) else ".") + where)
         return 2
     if isinstance(error, click.Abort | KeyboardInterrupt):
         terminal.errors.print("Interrupted.")

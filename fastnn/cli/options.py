@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 DATA_NAMES = ("digits", "mnist", "fashion-mnist")
 
 
-class DataType(click.ParamType[str]):
+class DataType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
     """A named data set or a path; completes both."""
 
     name = "data"
@@ -23,7 +23,7 @@ class DataType(click.ParamType[str]):
         return [*names, CompletionItem(incomplete, type="file")]
 
 
-class HiddenType(click.ParamType[tuple[int, ...]]):
+class HiddenType(click.ParamType):  # type: ignore[type-arg]
     """Sizes of hidden layers: ``128``, ``256,128`` or ``none``."""
 
     name = "sizes"
