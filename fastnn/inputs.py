@@ -250,7 +250,9 @@ def check_sample_weight(
         raise InputError(
             f"sample_weight[{first}] is {weights[first]}; expected finite numbers of at least 0"
         )
-    if not np.isfinite(weights.sum()):
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total):
         raise InputError("sample_weight sums to infinity; scale it down")
     return weights
 

@@ -254,7 +254,7 @@ def _from_parts(header: dict[str, Any], tensors: dict[str, NDArray[Any]], engine
     )
     n_features, n_outputs = network.n_features, network.n_outputs
     scaling = _scaling(header["scale"], tensors, n_features)
-    history = History(**header["history"])
+    history = _history(header["history"])
     names = header["feature_names"]
     if names is not None and (len(names) != n_features or {type(n) for n in names} != {str}):
         raise ValueError(f"it has feature names {names!r:.80} for {n_features} features")
@@ -311,6 +311,22 @@ def _scaling(scale: Any, tensors: dict[str, NDArray[Any]], n_features: int) -> S
     if (offset is None) != (factor is None):
         raise ValueError("its input scaling is not whole")
     return Scaling(None if scale is None else float(scale), offset, factor)
+
+
+def _history(record: dict[str, Any]) -> History:
+    history = History(**record)
+    curves = (
+        history.loss,
+        history.seconds,
+        history.validation_loss,
+        history.validation_accuracy,
+    )
+    for curve in curves:
+        if not isinstance(curve, list) or not {type(value) for value in curve} <= {float, int}:
+            raise ValueError(f"its history holds {curve!r:.80}")
+    if not isinstance(history.stopped, str) or not isinstance(history.best_epoch, int | None):
+        raise ValueError("its history does not say how training ended")
+    return history
 
 
 def _classes(labels: Any, n_outputs: int) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """Optimizers: their hyper-parameters, and the flat arrays that they carry from step to step.
 
-The update formulas stand in ``reference.py``. A state holds no view into a network: its arrays
+The update formulas stand in ``reference.py``. The default rates are the best that a small grid gave
+on MNIST, 784-128-10, batch 32, on a tenth of the training samples held out. A state holds no view into a network: its arrays
 have the layout of ``Parameters.vector``, so a step is one loop and a checkpoint a few arrays.
 """
 
@@ -86,7 +87,7 @@ class SGD:
     @property
     def default_rate(self) -> float:
         """What ``fit`` takes where no learning rate is given."""
-        return 0.1 * (1 - self.momentum)  # momentum adds up 1 / (1 - momentum) gradients
+        return 0.04 if self.momentum else 0.2
 
     @property
     def moment_names(self) -> tuple[str, ...]:

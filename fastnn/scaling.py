@@ -62,15 +62,18 @@ def standardization(samples: Input, rows: NDArray[np.intp]) -> Scaling:
     """
     if is_sparse(samples.values):
         raise InputError("sparse X cannot be standardised: its zeros would become numbers")
-    total = np.zeros(samples.n_features)
-    for start in range(0, len(rows), BLOCK):
-        total += samples.rows(rows[start : start + BLOCK], np.float64).sum(axis=0)
-    mean = total / len(rows)
-    squares = np.zeros(samples.n_features)
-    for start in range(0, len(rows), BLOCK):
-        deviation = samples.rows(rows[start : start + BLOCK], np.float64) - mean
-        squares += (deviation * deviation).sum(axis=0)
+    # relative to one sample, so that a constant feature gives zeros, not rounding noise
+    origin = samples.rows(rows[:1], np.float64)[0]
+    blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
+    shift = sum(_from_origin(samples, block, origin).sum(axis=0) for block in blocks) / len(rows)
+    squares = sum(
+        np.square(_from_origin(samples, block, origin) - shift).sum(axis=0) for block in blocks
+    )
     spread = np.sqrt(squares / len(rows))
-    # below this a spread is rounding noise of a constant feature
-    noise = np.finfo(np.float64).eps * np.abs(mean) * 10
-    return Scaling(None, mean, 1 / np.where(spread > noise, spread, 1.0))
+    return Scaling(None, origin + shift, 1 / np.where(spread > 0, spread, 1.0))
+
+
+def _from_origin(
+    samples: Input, rows: NDArray[np.intp], origin: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return samples.rows(rows, np.float64) - origin

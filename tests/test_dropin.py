@@ -1,0 +1,168 @@
+"""The tutorial's eight functions: its results, its shapes, its printed lines, its defects gone."""
+
+import inspect
+
+import article
+import numpy as np
+import pytest
+
+import fastnn
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.random((30, 50)) * (rng.random((30, 50)) < 0.5)
+    return X, np.eye(10)[:, rng.integers(0, 10, 50)]
+
+
+def relative_difference(found, expected):
+    return np.abs(found - expected).max() / np.abs(expected).max()
+
+
+def test_twenty_full_batch_steps_are_the_articles(data, capsys):
+    X, Y = data
+    np.random.seed(3)
+    expected, losses = article.train(X, Y, 20)
+    np.random.seed(3)
+    seen = []
+    found = fastnn.train(X, Y, epochs=20, callback=lambda epoch, loss: seen.append((epoch, loss)))
+    assert list(found) == ["W1", "b1", "W2", "b2"]
+    for name in expected:
+        assert found[name].shape == expected[name].shape
+        assert found[name].dtype == np.float64
+        assert relative_difference(found[name], expected[name]) < 1e-12
+    assert [epoch for epoch, _ in seen] == list(range(20))
+    np.testing.assert_allclose([loss for _, loss in seen], losses, rtol=1e-12)
+    assert capsys.readouterr().out == f"Epoch 0: Loss = {losses[0]:.4f}\n"
+
+
+def test_the_steps_by_hand_are_the_articles_too(data):
+    X, Y = data
+    np.random.seed(3)
+    expected, _ = article.train(X, Y, 20)
+    np.random.seed(3)
+    params = fastnn.initialize_parameters(30, 128, 10)
+    for _ in range(20):
+        A2, cache = fastnn.forward(X, params)
+        grads = fastnn.backward(X, Y, params, cache)
+        assert fastnn.update_params(params, grads) is params
+    for name in expected:
+        assert relative_difference(params[name], expected[name]) < 1e-12
+    assert A2.shape == (10, 50)
+    assert [part.shape for part in cache] == [(128, 50), (128, 50), (10, 50)]
+
+
+def test_the_articles_signatures():
+    def required(function):
+        parameters = inspect.signature(function).parameters.values()
+        return [(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+    empty = inspect.Parameter.empty
+    assert required(fastnn.train) == [("X", empty), ("Y", empty), ("epochs", 1000)]
+    assert required(fastnn.update_params) == [
+        ("params", empty), ("grads", empty), ("learning_rate", 0.1)
+    ]  # fmt: skip
+    for name, arguments in {
+        "initialize_parameters": "input_size hidden_size output_size",
+        "relu": "Z",
+        "softmax": "Z",
+        "forward": "X params",
+        "cross_entropy_loss": "A2 Y",
+        "backward": "X Y params cache",
+    }.items():
+        assert [n for n, _ in required(getattr(fastnn, name))] == arguments.split()
+    extras = [
+        "hidden_size",
+        "learning_rate",
+        "batch_size",
+        "seed",
+        "engine",
+        "dtype",
+        "callback",
+        "verbose",
+    ]
+    found = inspect.signature(fastnn.train).parameters
+    assert [n for n, p in found.items() if p.kind is p.KEYWORD_ONLY] == extras
+
+
+def test_it_prints_every_hundred_epochs(data, capsys):
+    X, Y = data
+    fastnn.train(X, Y, epochs=201, hidden_size=4, seed=0)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["Epoch 0", "Epoch 100", "Epoch 200"]
+    assert all(len(line.split(" = ")[1]) == 6 for line in lines)
+    fastnn.train(X, Y, epochs=1, hidden_size=4, seed=0, verbose=False)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_seed_is_the_global_seed_without_touching_it(data):
+    X, Y = data
+    np.random.seed(5)
+    expected = fastnn.train(X, Y, epochs=2, verbose=False)
+    np.random.seed(6)
+    before = np.random.get_state()[1].copy()
+    found = fastnn.train(X, Y, epochs=2, seed=5, verbose=False)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_inputs_are_not_changed(data):
+    X, Y = data
+    X.flags.writeable = Y.flags.writeable = False
+    fastnn.train(X, Y, epochs=2, batch_size=7, verbose=False, seed=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_mini_batches_learn_faster(data, dtype):
+    X, Y = data
+    full = fastnn.train(X, Y, epochs=20, seed=0, verbose=False, dtype=dtype)
+    mini = fastnn.train(X, Y, epochs=20, seed=0, verbose=False, dtype=dtype, batch_size=8)
+    assert mini["W1"].dtype == dtype
+
+    def loss(params):
+        return fastnn.cross_entropy_loss(fastnn.forward(X, params)[0], Y)
+
+    assert loss(mini) < loss(full) - 0.01
+
+
+def test_softmax_keeps_a_column_far_below_the_others():
+    P = fastnn.softmax(np.array([[0.0, -2000.0], [0.0, -2001.0]]))
+    np.testing.assert_allclose(P.sum(axis=0), 1)
+    np.testing.assert_allclose(P[:, 1], [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))])
+
+
+def test_the_loss_is_finite_wherever_it_should_be():
+    Y = np.array([[1.0, 0.0], [0.0, 1.0]])
+    assert fastnn.cross_entropy_loss(np.array([[1.0, 0.0], [0.0, 1.0]]), Y) == 0.0
+    assert fastnn.cross_entropy_loss(np.array([[1.0, 1.0], [0.0, 0.0]]), Y) == np.inf
+
+
+def test_backward_uses_the_cache(data):
+    X, Y = data
+    params = fastnn.initialize_parameters(30, 8, 10)
+    _, cache = fastnn.forward(X, params)
+    expected = article.gradients(X, Y, params)
+    for W in ("W1", "W2"):
+        params[W + "_used"] = params[W]
+    params["W1"] = None  # a second forward pass would need it
+    found = fastnn.backward(X, Y, params, cache)
+    for name in expected:
+        assert relative_difference(found[name], expected[name]) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda X, Y: (X.T, Y), "samples are columns"),
+        (lambda X, Y: (X, Y.argmax(axis=0)), "samples are columns"),
+        (lambda X, Y: (X, Y * 2), "column 0 of Y is not one-hot"),
+        (lambda X, Y: (X, np.where(np.arange(50) == 3, 0, Y)), "column 3 of Y is not one-hot"),
+        (lambda X, Y: (X, np.where(np.arange(50) == 4, 1, Y)), "column 4 of Y is not one-hot"),
+        (lambda X, Y: (np.where(X > 0.99, np.nan, X), Y), "is nan"),
+    ],
+)
+def test_bad_input_is_explained(data, spoil, message):
+    with pytest.raises(fastnn.InputError, match=message):
+        fastnn.train(*spoil(*data), epochs=1)

@@ -1,0 +1,242 @@
+"""What ``prepare``, labels and splits accept; what engines do with it is in test_contract.py."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import fastnn
+from fastnn.inputs import Input
+from fastnn.labels import as_labels, encode_labels, split_rows
+from fastnn.scaling import Scaling, standardization
+
+
+@pytest.mark.parametrize(
+    ("X", "dtype"),
+    [
+        (np.ones((2, 3), np.float32), "float32"),
+        (np.ones((2, 3), np.float16), "float32"),
+        (np.ones((2, 3), np.longdouble), "float64"),
+        (np.ones((2, 3), ">f4"), "float32"),
+        (np.ones((2, 3), bool), "uint8"),
+        (np.ones((2, 3), np.int16), "int16"),
+        (np.ones((2, 3), np.int32), "float64"),
+        (np.ones((2, 3), object), "float64"),
+        ([[1, 2, 3], [4, 5, 6]], "float64"),
+        (pd.DataFrame({"a": [1.0, 2.0], "b": [3, 4], "c": [True, False]}), "float64"),
+        (scipy.sparse.csr_matrix(np.ones((2, 3))), "float64"),
+        (scipy.sparse.coo_array(np.ones((2, 3), np.float32)), "float32"),
+    ],
+)
+def test_the_dtype_that_is_kept(X, dtype):
+    prepared = fastnn.prepare(X)
+    assert prepared.values.dtype == dtype
+    assert prepared.values.dtype.isnative
+    assert (prepared.n_samples, prepared.n_features) == (2, 3)
+    assert (prepared.scale is None) == (prepared.values.dtype.kind == "f")
+
+
+def test_an_array_in_place_is_not_copied():
+    X = np.ones((4, 3), np.float32)
+    assert np.shares_memory(fastnn.prepare(X).values, X)
+    assert np.shares_memory(fastnn.prepare(X).rows(slice(None), "float32"), X)
+
+
+def test_density_and_largest_are_measured():
+    X = np.array([[0.0, -3.0, 0.0], [0.0, 2.0, 1.0]])
+    for same in (X, scipy.sparse.csr_matrix(X)):
+        prepared = fastnn.prepare(same)
+        assert prepared.density == 0.5
+        assert prepared.largest == 3.0
+    assert fastnn.prepare(scipy.sparse.csr_matrix((3, 4))).density == 0.0
+
+
+def test_sparse_duplicates_are_summed_without_changing_the_input():
+    X = scipy.sparse.coo_matrix(([1.0, 2.0], ([0, 0], [1, 1])), shape=(1, 3)).tocsr()
+    X = scipy.sparse.csr_matrix(([1.0, 2.0], [1, 1], [0, 2]), shape=(1, 3))
+    np.testing.assert_array_equal(fastnn.prepare(X).rows(slice(None), "float64"), [[0, 3, 0]])
+    assert X.nnz == 2
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ([[1.0, np.nan], [np.inf, 0]], r"X\[0, 1\] is nan \(2 values in all"),
+        (scipy.sparse.csr_matrix([[0, 1.0], [0, np.inf]]), r"X\[1, 1\] is inf"),
+        (np.ones(3), r"reshape\(1, -1\)"),
+        (np.ones((2, 2, 2)), r"reshape\(len\(X\), -1\)"),
+        (np.ones(()), "expected"),
+        (np.ones((0, 3)), "at least one"),
+        (np.ones((3, 0)), "at least one"),
+        (np.ones((2, 2), complex), "complex128"),
+        (np.array([["a", "b"]]), "expected numbers"),
+        (np.array([["a", 1]], object), "not a table of numbers"),
+        ([[1, 2], [3]], "not a table of numbers"),
+        (None, "X"),
+        ("text", "X"),
+        (pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), "not a table of numbers: .*'x'"),
+    ],
+)
+def test_what_is_not_a_table_of_finite_numbers_is_refused(X, message):
+    with pytest.raises(fastnn.InputError, match=message):
+        fastnn.prepare(X)
+
+
+def test_a_scale_is_for_integers():
+    with pytest.raises(fastnn.InputError, match="X is float64: leave scale out"):
+        fastnn.prepare(np.ones((2, 2)), scale=0.5)
+    for scale in (0, np.nan, np.inf):
+        with pytest.raises(fastnn.InputError, match="scale is"):
+            fastnn.prepare(np.ones((2, 2), np.uint8), scale=scale)
+    wide = fastnn.prepare(np.full((2, 2), 10, np.int64), scale=0.5)
+    np.testing.assert_array_equal(wide.rows(slice(None), "float32"), 5)
+    with pytest.raises(fastnn.InputError, match=r"prepared with scale 0.25, not 0.5"):
+        fastnn.prepare(fastnn.prepare(np.ones((2, 2), np.uint8), scale=0.25), scale=0.5)
+
+
+def test_conversion_now_or_later_is_the_same():
+    X = np.random.default_rng(0).normal(size=(5, 3))
+    now, later = fastnn.prepare(X, dtype="float32"), fastnn.prepare(X)
+    assert now.values.dtype == np.float32
+    every = slice(None)
+    np.testing.assert_array_equal(now.rows(every, "float32"), later.rows(every, "float32"))
+    with pytest.raises(fastnn.InputError, match="too large for float32"):
+        fastnn.prepare(X * 1e300, dtype="float32")
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    X=hnp.arrays(
+        st.sampled_from([np.float32, np.float64, np.int8, np.uint8, np.int64, np.bool_]),
+        hnp.array_shapes(min_dims=0, max_dims=3, max_side=4),
+    )
+)
+def test_any_array_is_either_prepared_whole_or_refused(X):
+    is_good = X.ndim == 2 and X.size and bool(np.isfinite(X).all())
+    try:
+        prepared = fastnn.prepare(X)
+    except fastnn.InputError:
+        assert not is_good
+    else:
+        assert is_good
+        assert isinstance(prepared, Input)
+        np.testing.assert_array_equal(prepared.rows(slice(None), "float64"), X.astype(float))
+
+
+# --- labels -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("y", "n_classes", "indices", "classes"),
+    [
+        ([0, 2, 0], 3, [0, 2, 0], [0, 1, 2]),
+        ([5, 7, 5], 2, [0, 1, 0], [5, 7]),
+        ([-1, 1], 2, [0, 1], [-1, 1]),
+        ([1.0, 0.0], 2, [1, 0], [0, 1]),
+        (["b", "a", "b"], 2, [1, 0, 1], ["a", "b"]),
+        ([True, False], 2, [1, 0], [False, True]),
+        (np.array(["b", "a"], object), 2, [1, 0], ["a", "b"]),
+        (pd.Series(["b", "a"]), 2, [1, 0], ["a", "b"]),
+        (pd.Series(["b", "a"], dtype="category"), 2, [1, 0], ["a", "b"]),
+    ],
+)
+def test_labels_become_indices(y, n_classes, indices, classes):
+    found, known = encode_labels(y, n_classes)
+    assert found.tolist() == indices
+    assert known.tolist() == classes
+
+
+def test_given_classes_decide_the_order():
+    indices, classes = encode_labels(["a", "c", "a"], 3, ["c", "b", "a"])
+    assert indices.tolist() == [2, 0, 2]
+    assert classes.tolist() == ["c", "b", "a"]
+    indices, _ = encode_labels(["7", "5"], 2, [5, 7])  # numbers that were read as text
+    assert indices.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("y", "n_classes", "classes", "message"),
+    [
+        ([0.5, 1.0], 2, None, r"y\[0\] is 0.5; .*regression"),
+        ([np.nan, 1.0], 2, None, r"y\[0\] is nan"),
+        ([[0], [1]], 2, None, r"y has shape \(2, 1\)"),
+        ([], 2, None, "y is empty"),
+        ([1j], 2, None, "complex"),
+        (np.array(["a", 1], object), 2, None, "mixes labels"),
+        ([3, 4, 5], 2, None, "3 different labels; the network has 2 outputs"),
+        (["a", "d"], 2, ["a", "b"], r"y\[1\] is 'd', which is not one of the 2 classes a, b"),
+        ([0, 1], 2, [0, 0], "2 different labels"),
+        ([0, 1], 2, [0, 1, 2], "2 different labels"),
+    ],
+)
+def test_labels_that_do_not_fit_are_named(y, n_classes, classes, message):
+    with pytest.raises(fastnn.InputError, match=message):
+        encode_labels(y, n_classes, classes)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    fraction=st.floats(0.01, 0.99),
+    seed=st.integers(0, 1000),
+)
+def test_a_split_is_disjoint_complete_and_in_proportion(counts, fraction, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    try:
+        first, second = split_rows(labels, fraction, np.random.default_rng(seed))
+    except fastnn.InputError:
+        assert all(min(round(fraction * count), count - 1) == 0 for count in counts)
+        return
+    assert sorted([*first, *second]) == list(range(len(labels)))
+    for k, count in enumerate(counts):
+        n_second = int((labels[second] == k).sum())
+        assert n_second < count  # every class is learned
+        assert abs(n_second - fraction * count) <= 1 or n_second == count - 1
+    again = split_rows(labels, fraction, np.random.default_rng(seed))
+    np.testing.assert_array_equal(again[1], second)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.5, 2, np.nan])
+def test_a_fraction_outside_is_refused(fraction):
+    with pytest.raises(fastnn.InputError, match="fraction"):
+        split_rows(np.zeros(9), fraction, np.random.default_rng(0))
+
+
+def test_as_labels_keeps_integers_exact():
+    assert as_labels([2**62 + 1]).tolist() == [2**62 + 1]
+
+
+# --- scaling ------------------------------------------------------------------------------------
+
+
+def test_standardised_features_have_mean_0_and_variance_1_over_the_rows():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(9000, 3)) * [1e-6, 1, 1e6] + [1e3, 0, -1e6]
+    X[:, 1] = 0.1  # constant, not exact in binary: its sum is not 4500 times it
+    rows = np.arange(0, 9000, 2)
+    scaling = standardization(fastnn.prepare(X), rows)
+    found = scaling.apply(X, "float64").rows(rows, "float64")
+    # the offset 1e3 rounds by 1e3 u, which the factor 1e6 makes 1.1e-7
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1.2e-7)
+    np.testing.assert_allclose(found.std(axis=0), [1, 0, 1], rtol=1e-6, atol=1e-9)
+    with pytest.raises(fastnn.InputError, match="X has 2 features; the model expects 3"):
+        scaling.apply(X[:, :2], "float64")
+
+
+def test_sparse_input_is_not_standardised():
+    X = fastnn.prepare(scipy.sparse.csr_matrix(np.eye(3)))
+    with pytest.raises(fastnn.InputError, match="sparse X cannot be standardised"):
+        standardization(X, np.arange(3))
+
+
+def test_a_scale_applies_to_integers_only():
+    scaling = Scaling(0.5)
+    every = slice(None)
+    fours = np.full((2, 2), 4)
+    for X in (fours.astype(np.uint8), fours, fours.tolist(), fours / 2):
+        np.testing.assert_array_equal(scaling.apply(X, "float32").rows(every, "float32"), 2)
+    with pytest.raises(fastnn.InputError, match="prepared with scale 1.0"):
+        scaling.apply(fastnn.prepare(np.full((2, 2), 4, np.uint8)), "float32")

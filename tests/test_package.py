@@ -1,0 +1,131 @@
+"""The package as a whole: light imports, one direction, one place that prints, true examples."""
+
+import ast
+import doctest
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import fastnn
+
+FOLDER = Path(fastnn.__file__).parent
+MODULES = sorted(
+    ".".join(path.relative_to(FOLDER.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in FOLDER.rglob("*.py")
+)
+
+# Imports point down this list only.
+LAYERS = [
+    "__main__",
+    "cli",
+    "terminal",
+    "machine",
+    "plot",
+    "dropin",
+    "training",
+    "datasets",
+    "download",
+    "models",
+    "callbacks",
+    "engine",
+    "reference",
+    "scaling",
+    "formats",
+    "inputs",
+    "labels",
+    "optimizers",
+    "network",
+    "objective",
+    "schedules",
+    "files",
+    "interrupts",
+    "threads",
+    "console",
+    "errors",
+]
+
+
+def layer(module):
+    return module.removeprefix("fastnn.").split(".")[0]
+
+
+def imports_of(module):
+    """Return the modules of fastnn that a module's source imports, anywhere in it."""
+    path = FOLDER.parent / Path(*module.split("."))
+    source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name.startswith("fastnn"))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastnn"):
+            for name in node.names:
+                full = f"{node.module}.{name.name}"
+                yield full if full in MODULES else node.module
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "fastnn"])
+def test_imports_point_down(module):
+    above = LAYERS[: LAYERS.index(layer(module))]
+    wrong = [name for name in imports_of(module) if name != "fastnn" and layer(name) in above]
+    assert not wrong
+
+
+def test_every_module_has_its_place():
+    assert {layer(m) for m in MODULES if m != "fastnn"} == set(LAYERS)
+
+
+def test_importing_fastnn_imports_the_standard_library_only():
+    code = (
+        "import sys; before = set(sys.modules); import fastnn; dir(fastnn); "
+        "print({m.split('.')[0] for m in set(sys.modules) - before} - sys.stdlib_module_names)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "{'fastnn'}"
+
+
+def test_training_on_digits_does_not_import_scikit_learn():
+    code = (
+        "import sys, fastnn; data = fastnn.datasets.load('digits'); "
+        "fastnn.fit(fastnn.Network((64, 10)), data.X_train, data.y_train, epochs=1); "
+        "print({'sklearn', 'pandas', 'matplotlib', 'rich', 'click'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+
+
+def test_public_names_are_there():
+    for name in fastnn.__all__:
+        assert getattr(fastnn, name) is not None
+        assert name in dir(fastnn)
+    assert set(fastnn._HOMES) == set(fastnn.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        fastnn.nonsense  # noqa: B018
+
+
+def test_only_the_console_prints():
+    for module in MODULES:
+        path = FOLDER.parent / Path(*module.split("."))
+        source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+        calls = [
+            node
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+        ]
+        assert not calls or module == "fastnn.console"
+
+
+def test_nothing_unpickles():
+    for path in FOLDER.rglob("*.py"):
+        names = {
+            getattr(node, "id", getattr(node, "attr", None))
+            for node in ast.walk(ast.parse(path.read_text()))
+        }
+        assert not names & {"pickle", "cloudpickle", "dill", "eval", "exec"}, path
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "fastnn.__main__"])
+def test_examples_in_docstrings_are_true(module):
+    found = doctest.testmod(import_module(module))
+    assert found.failed == 0

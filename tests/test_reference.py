@@ -1,0 +1,287 @@
+"""The reference engine against per-sample loops, and against central differences."""
+
+import naive
+import numpy as np
+import pytest
+from bounds import gradient_bound
+from cases import UNIT_ROUNDOFF, as_lists, problem
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastnn
+from fastnn.network import ACTIVATIONS
+
+SHAPES = [(3, 2), (5, 7, 4), (4, 6, 5, 3), (2, 3, 4, 3, 2), (1, 1), (1, 1, 1)]
+
+
+def assert_within_bounds(network, parameters, X, y, *, sample_weight=None, alpha=0.0):
+    """Compare predict and gradient with the oracle, entry by entry, by the error bound."""
+    engine = fastnn.get_engine("reference")
+    weights, biases = as_lists(parameters)
+    u = UNIT_ROUNDOFF[parameters.dtype.name]
+    # the oracle rounds too, in float64
+    both = 2 if parameters.dtype == np.float64 else 1 + 1e-6
+    P_bound, loss_bound, dW_bounds, db_bounds = gradient_bound(
+        [W.astype(float) for W in parameters.weights],
+        [b.astype(float) for b in parameters.biases],
+        X,
+        y,
+        activation=network.activation,
+        u=u,
+        sample_weight=sample_weight,
+        alpha=alpha,
+    )
+    P = engine.predict(network, parameters, X)
+    assert P.dtype == parameters.dtype
+    expected = naive.probabilities(weights, biases, X.astype(float).tolist(), network.activation)
+    assert (np.abs(P - np.asarray(expected)) <= both * P_bound).all()
+
+    loss, gradient = engine.gradient(
+        network,
+        parameters,
+        X,
+        y,
+        objective=fastnn.Objective(alpha),
+        sample_weight=sample_weight,
+    )
+    expected_loss, dW, db = naive.loss_and_gradient(
+        weights,
+        biases,
+        X.astype(float).tolist(),
+        y.tolist(),
+        activation=network.activation,
+        alpha=alpha,
+        sample_weight=None if sample_weight is None else list(sample_weight),
+    )
+    assert isinstance(loss, float)
+    assert abs(loss - expected_loss) <= both * loss_bound
+    assert gradient.dtype == parameters.dtype
+    found = fastnn.Parameters(network.layer_sizes, gradient)
+    for layer in range(len(found.weights)):
+        assert (np.abs(found.weights[layer] - dW[layer]) <= both * dW_bounds[layer]).all()
+        assert (np.abs(found.biases[layer] - db[layer]) <= both * db_bounds[layer]).all()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layer_sizes", SHAPES)
+def test_predict_and_gradient_equal_the_oracle(layer_sizes, dtype, activation):
+    case = problem(layer_sizes, 9, dtype=dtype, activation=activation)
+    assert_within_bounds(*case)
+    assert_within_bounds(*case, sample_weight=np.arange(9) % 4, alpha=0.3)
+
+
+def test_the_bound_is_sharp_enough_to_see_one_wrong_term():
+    network, parameters, X, y = problem((5, 7, 4), 9)
+    weights = [W.copy() for W in parameters.weights]
+    _, loss_bound, dW_bounds, _ = gradient_bound(
+        weights, parameters.biases, X, y, activation="relu", u=UNIT_ROUNDOFF["float64"]
+    )
+    _, gradient = fastnn.get_engine("reference").gradient(network, parameters, X, y)
+    largest = np.abs(fastnn.Parameters((5, 7, 4), gradient).weights[0]).max()
+    assert dW_bounds[0].max() < 1e-12 * largest * 1e2
+    assert loss_bound < 1e-13
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("hidden", [(), (6,), (6, 5), (6, 5, 4)])
+@pytest.mark.parametrize("alpha", [0.0, 0.7])
+def test_gradient_equals_central_differences(hidden, activation, alpha):
+    network, parameters, X, y = problem((4, *hidden, 3), 8, activation=activation)
+    engine, objective = fastnn.get_engine("reference"), fastnn.Objective(alpha)
+    sample_weight = np.linspace(0.0, 2.0, 8)
+
+    def loss_at(vector):
+        moved = fastnn.Parameters(network.layer_sizes, vector)
+        return engine.gradient(
+            network, moved, X, y, objective=objective, sample_weight=sample_weight
+        )[0]
+
+    _, gradient = engine.gradient(
+        network, parameters, X, y, objective=objective, sample_weight=sample_weight
+    )
+    # truncation grows like h^2, rounding like u / h: their sum is least near h = u^(1/3)
+    h = 6e-6
+    differences = np.empty_like(gradient)
+    for i in range(len(gradient)):
+        step = np.zeros_like(gradient)
+        step[i] = h
+        upper = loss_at(parameters.vector + step)
+        differences[i] = (upper - loss_at(parameters.vector - step)) / (2 * h)
+    np.testing.assert_allclose(gradient, differences, rtol=1e-7, atol=1e-8)
+
+
+OPTIMIZERS = {
+    "sgd": (fastnn.SGD(), {"name": "sgd", "momentum": 0.0, "nesterov": False}),
+    "momentum": (fastnn.SGD(0.9), {"name": "sgd", "momentum": 0.9, "nesterov": False}),
+    "nesterov": (
+        fastnn.SGD(0.8, nesterov=True),
+        {"name": "sgd", "momentum": 0.8, "nesterov": True},
+    ),
+    "adam": (
+        fastnn.Adam(),
+        {"name": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0},
+    ),
+    "adamw": (
+        fastnn.Adam(0.8, 0.99, 1e-6, 0.1),
+        {"name": "adam", "beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-6, "weight_decay": 0.1},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("layer_sizes", [(3, 2), (5, 7, 4), (4, 6, 5, 3)])
+def test_train_equals_the_oracle(name, layer_sizes):
+    optimizer, oracle_settings = OPTIMIZERS[name]
+    network, parameters, X, y = problem(layer_sizes, 10)
+    sample_weight = np.array([1.0, 2, 0, 0, 0, 3, 1, 1, 1, 0.5])
+    order = np.array([9, 8, 7, 2, 3, 4, 0, 1, 5, 6, 6, 0, 3, 1])  # the second batch weighs nothing
+    rates = np.linspace(0.05, 0.01, 5)
+    weights, biases, losses = naive.train(
+        *as_lists(parameters),
+        X.tolist(),
+        y.tolist(),
+        order.tolist(),
+        batch_size=3,
+        learning_rates=rates.tolist(),
+        optimizer=oracle_settings,
+        alpha=0.1,
+        sample_weight=sample_weight.tolist(),
+    )
+    state = optimizer.initialize(parameters)
+    found = fastnn.get_engine("reference").train(
+        network,
+        parameters,
+        state,
+        X,
+        y,
+        order,
+        batch_size=3,
+        learning_rates=rates,
+        objective=fastnn.Objective(0.1),
+        sample_weight=sample_weight,
+    )
+    # a trajectory has no bound from rounding alone (Adam divides by small numbers); in float64,
+    # five steps of these problems stay far below this
+    np.testing.assert_allclose(found, losses, rtol=1e-10, atol=1e-12)
+    theta = naive.flatten(weights, biases)
+    np.testing.assert_allclose(parameters.vector, theta, rtol=1e-9, atol=1e-11)
+    assert found[1] == 0.0
+    assert state.step == 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1e30, -1e30, 1e4, 1e-30])
+def test_extreme_logits_give_the_exact_limits(dtype, size):
+    network = fastnn.Network((1, 3))
+    parameters = network.initialize(0, dtype=dtype)
+    parameters.weights[0][:] = [[1.0, 0.0, -1.0]]
+    parameters.biases[0][:] = 0
+    X = np.array([[size], [size]], dtype=dtype)
+    loss, gradient = fastnn.get_engine("reference").gradient(network, parameters, X, [0, 2])
+    P = fastnn.get_engine("reference").predict(network, parameters, X)
+    right, wrong = (0, 2) if size > 0 else (2, 0)
+    if abs(size) > 1:
+        assert P[0].tolist() == [float(right == k) for k in range(3)]
+        assert loss == pytest.approx(abs(size), rel=1e-6)  # (0 + 2 |size|) / 2
+        db = fastnn.Parameters((1, 3), gradient).biases[0]
+        assert db[right] == 0.5
+        assert db[wrong] == -0.5
+    else:
+        np.testing.assert_allclose(P, 1 / 3, rtol=1e-6)
+        assert loss == pytest.approx(np.log(3), rel=1e-6)
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_sample_one_class_and_a_ragged_batch(dtype):
+    assert_within_bounds(*problem((5, 7, 4), 1, dtype=dtype))
+    network, parameters, X, _ = problem((5, 7, 4), 6, dtype=dtype)
+    assert_within_bounds(network, parameters, X, np.full(6, 2))
+    state = fastnn.SGD().initialize(parameters)
+    losses = fastnn.get_engine("reference").train(
+        network, parameters, state, X, [0] * 6, range(6), batch_size=4, learning_rates=0.1
+    )
+    assert losses.shape == (2,)
+    assert state.step == 2
+
+
+def test_weights_that_sum_to_zero_move_nothing():
+    network, parameters, X, y = problem((5, 7, 4), 6)
+    engine = fastnn.get_engine("reference")
+    loss, gradient = engine.gradient(
+        network, parameters, X, y, sample_weight=np.zeros(6), objective=fastnn.Objective(1.0)
+    )
+    assert loss == 0.0
+    assert not gradient.any()
+    before, state = parameters.copy(), fastnn.Adam(weight_decay=0.1).initialize(parameters)
+    losses = engine.train(
+        network,
+        parameters,
+        state,
+        X,
+        y,
+        range(6),
+        batch_size=3,
+        learning_rates=0.1,
+        sample_weight=np.zeros(6),
+    )
+    assert losses.tolist() == [0.0, 0.0]
+    assert state.step == 0
+    np.testing.assert_array_equal(parameters.vector, before.vector)
+
+
+def test_a_weight_of_two_equals_a_sample_given_twice():
+    network, parameters, X, y = problem((5, 7, 4), 6)
+    engine = fastnn.get_engine("reference")
+    loss, gradient = engine.gradient(network, parameters, X, y, sample_weight=[2, 1, 1, 1, 1, 0])
+    rows = [0, 0, 1, 2, 3, 4]
+    expected_loss, expected = engine.gradient(network, parameters, X[rows], y[rows])
+    assert loss == pytest.approx(expected_loss, rel=1e-14)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-15)
+
+
+magnitudes = st.sampled_from([1e-300, 1e-40, 1e-8, 1.0, 1e4, 1e12])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    layer_sizes=st.lists(st.integers(1, 9), min_size=2, max_size=5),
+    n_samples=st.integers(1, 12),
+    dtype=st.sampled_from(["float32", "float64"]),
+    activation=st.sampled_from(ACTIVATIONS),
+    magnitude=magnitudes,
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_shape_and_size_gives_probabilities_and_a_finite_gradient(
+    layer_sizes, n_samples, dtype, activation, magnitude, seed
+):
+    network, parameters, X, y = problem(
+        layer_sizes, n_samples, dtype=dtype, activation=activation, seed=seed
+    )
+    X = (X.astype(float) * magnitude).astype(dtype)
+    engine = fastnn.get_engine("reference")
+    P = engine.predict(network, parameters, X)
+    assert P.shape == (n_samples, layer_sizes[-1])
+    assert (P >= 0).all()
+    np.testing.assert_allclose(P.sum(axis=1), 1, rtol=16 * 9 * np.finfo(dtype).eps)
+    loss, gradient = engine.gradient(network, parameters, X, y)
+    assert np.isfinite(loss)
+    assert loss >= 0
+    assert np.isfinite(gradient).all()
+    # the bias gradient of the last layer is a mean of P - onehot: its entries sum to zero
+    db = fastnn.Parameters(layer_sizes, gradient).biases[-1]
+    assert abs(float(db.sum())) <= 100 * np.finfo(dtype).eps
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    layer_sizes=st.lists(st.integers(1, 6), min_size=2, max_size=4),
+    n_samples=st.integers(1, 8),
+    activation=st.sampled_from(["tanh", "logistic", "identity"]),
+    alpha=st.sampled_from([0.0, 1e-3, 10.0]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_shape_equals_the_oracle(layer_sizes, n_samples, activation, alpha, seed):
+    case = problem(layer_sizes, n_samples, activation=activation, seed=seed)
+    assert_within_bounds(*case, alpha=alpha)

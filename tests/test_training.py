@@ -1,0 +1,308 @@
+"""``fit``: seeds, splits, schedules, early stopping, callbacks, interruption, divergence."""
+
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn.schedules import SCHEDULES, learning_rates
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Three clouds of points, two of them close."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [200, 100, 60])
+    X = rng.normal(size=(360, 4)) + np.array([[0, 0, 0, 0], [2, 2, 0, 0], [0, -3, 3, 0]])[y]
+    shuffle = rng.permutation(360)
+    return X[shuffle], y[shuffle]
+
+
+NETWORK = fastnn.Network((4, 8, 3))
+
+
+def fit(blobs, **settings):
+    return fastnn.fit(NETWORK, *blobs, **{"seed": 0, "epochs": 3, "threads": 1, **settings})
+
+
+def test_it_learns(blobs):
+    model = fit(blobs, epochs=20, learning_rate=0.02)
+    loss, accuracy = model.evaluate(*blobs)
+    assert accuracy > 0.93
+    assert loss < 0.25
+    assert model.history.loss[-1] < model.history.loss[0]
+    assert model.history.epochs == len(model.history.seconds) == 20
+    assert model.history.stopped == "finished"
+
+
+def test_fit_is_the_engine_on_the_seeds_orders(blobs):
+    """The whole of ``fit``, written out."""
+    X, y = blobs
+    start, shuffles, _ = np.random.default_rng(5).spawn(3)
+    parameters = NETWORK.initialize(start, dtype="float64")
+    state, engine = fastnn.SGD(0.9).initialize(parameters), fastnn.get_engine(threads=1)
+    losses = []
+    for epoch in range(2):
+        order = shuffles.permutation(360)
+        rates = 0.05 * (1 - np.arange(epoch * 4, epoch * 4 + 4) / 8)
+        found = engine.train(
+            NETWORK, parameters, state, X, y, order, batch_size=100, learning_rates=rates
+        )
+        losses.append(found @ [100, 100, 100, 60] / 360)
+    model = fit(
+        blobs, seed=5, epochs=2, batch_size=100, learning_rate=0.05, schedule="linear",
+        optimizer=fastnn.SGD(0.9), dtype="float64",
+    )  # fmt: skip
+    np.testing.assert_array_equal(model.parameters.vector, parameters.vector)
+    np.testing.assert_allclose(model.history.loss, losses, rtol=1e-14)
+
+
+def test_the_same_seed_gives_the_same_model_and_another_another(blobs):
+    a, b, c = (fit(blobs, seed=seed).parameters.vector for seed in (1, np.int64(1), 2))
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+    np.testing.assert_array_equal(fit(blobs, seed=np.random.default_rng(1)).parameters.vector, a)
+
+
+def test_inputs_and_starting_parameters_are_not_changed(blobs):
+    X, y = blobs[0].copy(), blobs[1].copy()
+    start = NETWORK.initialize(3)
+    before = start.copy()
+    X.flags.writeable = y.flags.writeable = start.vector.flags.writeable = False
+    model = fit((X, y), parameters=start, standardize=True)
+    np.testing.assert_array_equal(start.vector, before.vector)
+    assert (model.parameters.vector != before.vector).any()
+
+
+def test_a_held_out_share_is_not_trained_on(blobs):
+    X, y = blobs
+    model = fit(blobs, validation=0.25, epochs=4)
+    history = model.history
+    assert len(history.validation_loss) == len(history.validation_accuracy) == 4
+    assert model.settings["n_samples"] == 270
+    assert model.settings["n_validation"] == 90
+    # which rows are held out does not depend on their values: spoil those and train again
+    from fastnn.labels import split_rows
+
+    rows, held_out = split_rows(y, 0.25, np.random.default_rng(0).spawn(3)[2])
+    spoiled = X.copy()
+    spoiled[held_out] = 1e3
+    other = fit((spoiled, y), validation=0.25, epochs=4)
+    np.testing.assert_array_equal(model.parameters.vector, other.parameters.vector)
+    assert other.history.validation_loss != history.validation_loss
+    expected = model.evaluate(X[held_out], y[held_out])
+    found = (history.validation_loss[-1], history.validation_accuracy[-1])
+    assert found == pytest.approx(expected, rel=1e-6)
+    standardized = fit((spoiled, y), validation=0.25, standardize=True)
+    np.testing.assert_allclose(standardized.scaling.offset, X[rows].mean(axis=0), atol=1e-12)
+
+
+def test_given_validation_data(blobs):
+    X, y = blobs
+    model = fit(blobs, validation=(X[:50], y[:50]))
+    assert model.history.validation_accuracy[-1] == model.evaluate(X[:50], y[:50])[1]
+    with pytest.raises(fastnn.InputError, match="3 features"):
+        fit(blobs, validation=(X[:50, :3], y[:50]))
+    with pytest.raises(fastnn.InputError, match="49 labels for 50 samples"):
+        fit(blobs, validation=(X[:50], y[:49]))
+    with pytest.raises(fastnn.InputError, match="not one of the 3 classes"):
+        fit(blobs, validation=(X[:50], y[:50] + 7))
+
+
+def test_early_stopping_keeps_the_best_epoch(blobs):
+    X, y = blobs
+    wrong = (y + 1) % 3  # what is learned makes this loss grow
+    seen = []
+    model = fit(
+        blobs,
+        validation=(X, wrong),
+        patience=2,
+        epochs=50,
+        callbacks=[lambda epoch: seen.append(epoch.parameters.vector.copy())],
+    )
+    history = model.history
+    best = int(np.argmin(history.validation_loss))
+    assert history.stopped == "early"
+    assert history.best_epoch == best + 1
+    assert history.epochs == best + 3 < 50
+    np.testing.assert_array_equal(model.parameters.vector, seen[best])
+    with pytest.raises(fastnn.InputError, match="patience needs validation data"):
+        fit(blobs, patience=2)
+
+
+def test_callbacks_hear_every_epoch_and_can_end_training(blobs):
+    heard = []
+
+    def listen(epoch):
+        heard.append((epoch.number, epoch.epochs, epoch.loss, epoch.validation_loss))
+
+    model = fit(blobs, epochs=9, callbacks=[lambda epoch: epoch.number == 4, listen])
+    assert [number for number, *_ in heard] == [1, 2, 3, 4]
+    assert [loss for _, _, loss, _ in heard] == model.history.loss
+    assert {(epochs, loss) for _, epochs, _, loss in heard} == {(9, None)}
+    assert model.history.stopped == "early"
+
+
+def test_verbose_prints_a_line_per_epoch(blobs, capsys):
+    fit(blobs, verbose=True, validation=0.1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert all("validation accuracy" in line for line in lines)
+    fit(blobs)
+    assert capsys.readouterr().out == ""
+
+
+def test_labels_of_any_kind(blobs):
+    X, y = blobs
+    names = np.array(["oak", "ash", "elm"])[y]
+    model = fit((X, names), epochs=20, learning_rate=0.02)
+    assert model.classes.tolist() == ["ash", "elm", "oak"]
+    assert (model.predict(X) == names).mean() > 0.93
+    few = fit((X[y < 2], names[y < 2]), classes=["oak", "ash", "elm"])
+    assert few.predict_proba(X[:2]).shape == (2, 3)
+
+
+def test_sample_weights_reach_the_engine(blobs):
+    X, y = blobs
+    weights = (y != 2).astype(float)
+    model = fit(blobs, sample_weight=weights, epochs=20, learning_rate=0.02)
+    assert (model.predict(X[y == 2]) == 2).mean() < 0.1
+    ones = fit(blobs, sample_weight=np.ones(360))
+    np.testing.assert_allclose(ones.parameters.vector, fit(blobs).parameters.vector, rtol=1e-5)
+    assert fit(blobs, sample_weight=np.zeros(360)).history.loss == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"epochs": 2.5}, "epochs is 2.5"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"learning_rate": 0}, "learning_rate is 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"schedule": "cosinus"}, "schedule is 'cosinus'; expected one of"),
+        ({"schedule": lambda progress: 1.0}, r"returned shape \(\)"),
+        ({"validation": 1.5}, "1.5; expected a number in"),
+        ({"validation": 0.1, "patience": 0}, "patience is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"engine": "fast"}, "engine is 'fast'"),
+        ({"scale": 0.5}, "leave scale out"),
+        ({"parameters": fastnn.Network((4, 7, 3)).initialize(0)}, "starting parameters"),
+        ({"parameters": NETWORK.initialize(0, dtype="float64")}, "dtype float32"),
+    ],
+)
+def test_bad_settings_are_named(blobs, settings, message):
+    with pytest.raises(fastnn.InputError, match=message):
+        fit(blobs, **settings)
+
+
+def test_data_that_do_not_fit_are_named(blobs):
+    X, y = blobs
+    with pytest.raises(fastnn.InputError, match="X has 3 features; the network expects 4"):
+        fit((X[:, :3], y))
+    with pytest.raises(fastnn.InputError, match="359 labels for 360 samples"):
+        fit((X, y[1:]))
+    with pytest.raises(fastnn.InputError, match="4 different labels"):
+        fit((X, np.append(y[1:], 3)))
+
+
+def test_divergence_brings_the_last_good_model(blobs):
+    with pytest.raises(fastnn.DivergedError) as raised:
+        fit(blobs, optimizer=fastnn.SGD(), learning_rate=1e30, schedule="constant")
+    model = raised.value.model
+    assert model.history.stopped == "diverged"
+    assert model.network == NETWORK
+
+
+def interrupt_during_epoch(monkeypatch, epoch, times=1):
+    """Send Ctrl-C to this process from inside the n-th call of the engine's train."""
+    from fastnn.reference import ReferenceEngine
+
+    calls, original = [], ReferenceEngine.train
+
+    def train(self, *arguments, **settings):
+        calls.append(1)
+        if len(calls) == epoch:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments, **settings)
+
+    monkeypatch.setattr(ReferenceEngine, "train", train)
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_ctrl_c_raises_with_the_model_so_far(blobs, monkeypatch, epoch):
+    expected = [NETWORK.initialize(np.random.default_rng(0).spawn(3)[0]).vector]
+    fit(blobs, callbacks=[lambda e: expected.append(e.parameters.vector.copy())])
+    interrupt_during_epoch(monkeypatch, epoch)
+    with pytest.raises(KeyboardInterrupt, match=f"after {epoch - 1} whole epochs") as raised:
+        fit(blobs)
+    assert isinstance(raised.value, fastnn.TrainingInterrupted)
+    model = raised.value.model
+    assert model.history.stopped == "interrupted"
+    np.testing.assert_array_equal(model.parameters.vector, expected[epoch - 1])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_between_epochs_is_not_lost(blobs):
+    with pytest.raises(fastnn.TrainingInterrupted, match="after 3 whole epochs"):
+        fit(blobs, callbacks=[lambda e: e.number == 3 and signal.raise_signal(signal.SIGINT)])
+
+
+def test_a_second_ctrl_c_does_not_wait(blobs, monkeypatch):
+    interrupt_during_epoch(monkeypatch, 1, times=2)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        fit(blobs)
+    assert not isinstance(raised.value, fastnn.TrainingInterrupted)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_of_the_programs_own_is_left_alone(blobs, monkeypatch):
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+    try:
+        interrupt_during_epoch(monkeypatch, 1)
+        assert fit(blobs).history.stopped == "finished"
+        assert heard == [1]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_other_threads_train_too(blobs):
+    models = []
+    threads = [threading.Thread(target=lambda: models.append(fit(blobs))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({model.parameters.vector.tobytes() for model in models}) == 1
+
+
+# --- schedules ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_stay_within_0_and_the_rate(name):
+    rates = learning_rates(name, 0.5, 0, 1000, 1000)
+    assert rates.shape == (1000,)
+    assert (rates >= 0).all()
+    assert rates.max() == pytest.approx(0.5, rel=1e-4)
+    parts = [learning_rates(name, 0.5, first, 100, 1000) for first in range(0, 1000, 100)]
+    np.testing.assert_array_equal(np.concatenate(parts), rates)
+
+
+def test_known_points_of_schedules():
+    at = np.array([0.0, 0.25, 0.5, 0.75])
+    np.testing.assert_allclose(SCHEDULES["linear"](at), [1, 0.75, 0.5, 0.25])
+    np.testing.assert_allclose(SCHEDULES["cosine"](at)[[0, 2]], [1, 0.5])
+    np.testing.assert_allclose(SCHEDULES["step"](at), [1, 1, 0.1, 0.01])
+    np.testing.assert_allclose(SCHEDULES["one-cycle"](np.array([0.0, 0.3, 0.65])), [0.04, 1, 0.5])
+
+
+def test_a_schedule_of_ones_own(blobs):
+    own = fit(blobs, schedule=lambda progress: 1 - progress)
+    named = fit(blobs, schedule="linear")
+    np.testing.assert_array_equal(own.parameters.vector, named.parameters.vector)
