@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastnn.console import print_line
 from fastnn.engine import DEFAULT_ENGINE, get_engine
 from fastnn.errors import InputError
-from fastnn.inputs import check_batch_size, prepare
+from fastnn.inputs import check_count, prepare
 from fastnn.network import Network, Parameters, aligned_zeros, float_dtype
 from fastnn.optimizers import SGD
 
@@ -194,7 +194,7 @@ def train(
             samples,
             labels,
             order,
-            batch_size=len(labels) if batch_size is None else check_batch_size(batch_size),
+            batch_size=len(labels) if batch_size is None else check_count("batch_size", batch_size),
             learning_rates=learning_rate,
         )
         loss = float(losses.mean())

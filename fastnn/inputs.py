@@ -274,15 +274,15 @@ def check_order(order: ArrayLike, n_samples: int) -> NDArray[np.intp]:
     return indices.astype(np.intp, copy=False)
 
 
-def check_batch_size(batch_size: int) -> int:
-    """Return the batch size as an int of at least 1."""
+def check_count(name: str, value: int) -> int:
+    """Return a count (of epochs, of samples in a batch) as an int of at least 1."""
     try:
-        size = index(batch_size)
+        count = index(value)
     except TypeError:
-        size = 0
-    if size < 1:
-        raise InputError(f"batch_size is {batch_size!r}; expected a whole number of at least 1")
-    return size
+        count = 0
+    if count < 1:
+        raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")
+    return count
 
 
 def check_learning_rates(rates: ArrayLike, n_batches: int) -> NDArray[np.float64]:

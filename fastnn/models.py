@@ -130,13 +130,13 @@ def loss_and_accuracy(
 ) -> tuple[float, float]:
     """Return the mean cross-entropy and the share of samples whose class is the most probable.
 
-    A probability that rounded to zero counts as the smallest normal number, so that one sample
-    does not make the mean infinite.
+    A probability that rounded to zero (or is NaN: the sample overflowed) counts as the smallest
+    normal number, so that one sample does not make the mean infinite.
     """
     if len(labels) != len(probabilities):
         raise InputError(f"y has {len(labels)} labels for {len(probabilities)} samples")
     right = probabilities[np.arange(len(labels)), labels]
-    loss = -np.log(np.maximum(right, np.finfo(right.dtype).tiny)).mean(dtype=np.float64)
+    loss = -np.log(np.fmax(right, np.finfo(right.dtype).tiny)).mean(dtype=np.float64)
     accuracy = (probabilities.argmax(axis=1) == labels).mean()
     return float(loss), float(accuracy)
 

@@ -36,7 +36,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastnn.errors import DivergedError, InputError
 from fastnn.inputs import (
     Input,
-    check_batch_size,
+    check_count,
     check_features,
     check_labels,
     check_learning_rates,
@@ -292,7 +292,7 @@ class ReferenceEngine:
         labels = check_labels(y, samples.n_samples, network.n_outputs)
         weights = check_sample_weight(sample_weight, samples.n_samples)
         indices = check_order(order, samples.n_samples)
-        batch_size = check_batch_size(batch_size)
+        batch_size = check_count("batch_size", batch_size)
         n_batches = -(-len(indices) // batch_size)
         rates = check_learning_rates(learning_rates, n_batches)
         _check_state(optimizer_state, parameters)

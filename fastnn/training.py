@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
-from operator import index
 from threading import Event
 from time import perf_counter
 from typing import Any
@@ -15,7 +14,7 @@ from fastnn import __version__
 from fastnn.callbacks import Callback, EarlyStopping, Epoch, print_epoch
 from fastnn.engine import DEFAULT_ENGINE, Engine, get_engine
 from fastnn.errors import DivergedError, InputError, TrainingInterrupted
-from fastnn.inputs import Input, check_batch_size, check_features, check_sample_weight, prepare
+from fastnn.inputs import Input, check_count, check_features, check_sample_weight, prepare
 from fastnn.interrupts import stop_on_interrupt
 from fastnn.labels import encode_labels, split_rows
 from fastnn.models import Model, loss_and_accuracy
@@ -130,8 +129,8 @@ def fit(
     recipe = _Recipe(
         optimizer=Adam() if optimizer is None else optimizer,
         objective=objective,
-        epochs=_positive("epochs", epochs),
-        batch_size=check_batch_size(batch_size),
+        epochs=check_count("epochs", epochs),
+        batch_size=check_count("batch_size", batch_size),
         learning_rate=learning_rate,
         schedule=get_schedule(schedule),
     )
@@ -139,7 +138,7 @@ def fit(
     if patience is not None:
         if validation is None:
             raise InputError("patience needs validation data: pass validation=0.1, for example")
-        early_stopping = EarlyStopping(_positive("patience", patience), tol)
+        early_stopping = EarlyStopping(check_count("patience", patience), tol)
     # streams of their own, so that what one draws does not shift the others
     start, shuffles, split = _spawn_generators(seed, 3)
 
@@ -186,16 +185,6 @@ def fit(
             model.history.stopped = "interrupted"
             raise TrainingInterrupted(model)
     return model
-
-
-def _positive(name: str, value: int) -> int:
-    try:
-        number = index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")
-    return number
 
 
 def _spawn_generators(
