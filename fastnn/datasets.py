@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from fastnn.download import RemoteFile, Report, fetch
 from fastnn.errors import InputError
 from fastnn.formats import Table, read_idx, read_labels, read_npz, read_table, sniff
 from fastnn.inputs import is_sparse
-from fastnn.labels import as_labels, split_rows
+from fastnn.labels import as_labels, encode_labels, split_rows
 
 NAMES = ("digits", "mnist", "fashion-mnist")
 TEST_FRACTION = 0.2
@@ -165,6 +167,8 @@ def load(
     if sniff(path) == "npz":
         arrays = read_npz(path)
         if "X_train" in arrays:
+            if labels is not None or label_column is not None:
+                raise InputError(f"{name} has labels of its own; leave out the labels")
             return _with_test_part(arrays, path)
     table = read_samples(path, labels=labels, label_column=label_column)
     if table.y is None:
@@ -195,11 +199,18 @@ def read_samples(
         X as stored; y is None if there are no labels.
     """
     if sniff(path) == "npz":
+        if label_column is not None:
+            raise InputError(f"{path}: only CSV files have a label column; this is npz")
         arrays = read_npz(path)
-        table = Table(arrays.get("X", arrays.get("X_test")), arrays.get("y", arrays.get("y_test")))
+        X, y = ("X", "y") if "X" in arrays else ("X_test", "y_test")
+        if X not in arrays:
+            raise InputError(f"{path}: it holds X_train alone; expected X or X_test")
+        table = Table(arrays[X], arrays.get(y))
     else:
         table = read_table(path, label_column=label_column, labelled=labelled and labels is None)
     if labels is not None:
+        if table.y is not None:
+            raise InputError(f"{path} has labels of its own; leave out the labels")
         table = Table(table.X, read_labels(Path(labels)), table.feature_names)
     return table
 
@@ -251,7 +262,7 @@ def _named_folder(name: str, report: Report | None) -> Path:
         for file in FILES[name]:
             if not _in_folder(target, file.name):
                 fetch(file, MIRRORS[name], target, report)
-    except InputError as error:
+    except (InputError, OSError) as error:  # no mirror serves it, or the cache cannot be written
         looked = ", ".join(str(folder) for folder in candidates)
         raise InputError(
             f"{name} was not found (looked in {looked}), and could not be downloaded: {error}. "
@@ -281,13 +292,23 @@ def _from_folder(folder: Path, name: str) -> Dataset:
 # --- what a data set must be --------------------------------------------------------------------
 
 
+@contextmanager
+def _about(source: str) -> Iterator[None]:
+    """Put the file's name before what is wrong with its content."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+
+
 def _with_test_part(arrays: dict[str, NDArray[Any]], path: Path, name: str = "") -> Dataset:
     missing = [key for key in ("X_train", "y_train", "X_test", "y_test") if key not in arrays]
     if missing:
         raise InputError(f"{path}: {missing[0]} is missing")
     X_train, shape = flatten_images(arrays["X_train"], path)
     X_test, _ = flatten_images(arrays["X_test"], path)
-    y_train, y_test = as_labels(arrays["y_train"]), as_labels(arrays["y_test"])
+    with _about(str(path)):
+        y_train, y_test = as_labels(arrays["y_train"]), as_labels(arrays["y_test"])
     for part, X, y in (("train", X_train, y_train), ("test", X_test, y_test)):
         _check_lengths(f"{path} ({part})", X, y)
     if X_train.shape[1] != X_test.shape[1]:
@@ -295,6 +316,8 @@ def _with_test_part(arrays: dict[str, NDArray[Any]], path: Path, name: str = "")
             f"{path}: {X_train.shape[1]} features to train on, {X_test.shape[1]} to test with"
         )
     classes = _classes(y_train, path)
+    with _about(f"{path} (test)"):  # here, rather than after the training
+        encode_labels(y_test, len(classes), classes)
     scale = _byte_scale(X_train)
     return Dataset(
         name or path.name, X_train, y_train, X_test, y_test, classes, scale, shape, None, str(path)
@@ -304,16 +327,19 @@ def _with_test_part(arrays: dict[str, NDArray[Any]], path: Path, name: str = "")
 def _split(name: str, table: Table, test_fraction: float, seed: int, source: str) -> Dataset:
     path = Path(source)
     X, shape = flatten_images(table.X, path)
-    y = as_labels(table.y if table.y is not None else ())
+    with _about(source):
+        y = as_labels(table.y if table.y is not None else ())
     _check_lengths(source, X, y)
-    train, test = split_rows(y, test_fraction, np.random.default_rng(seed))
+    classes = _classes(y, path)
+    with _about(source):
+        train, test = split_rows(y, test_fraction, np.random.default_rng(seed))
     return Dataset(
         name,
         X[train],
         y[train],
         X[test],
         y[test],
-        _classes(y, path),
+        classes,
         _byte_scale(X[train]),
         shape,
         table.feature_names,

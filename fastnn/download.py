@@ -6,10 +6,10 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from fastnn.errors import InputError
-from fastnn.files import write_atomically
+from fastnn.files import check_writable, write_atomically
 
 TIMEOUT = 20.0  # seconds without a byte
 CHUNK = 256  # bytes; small, so that a trickle is noticed
@@ -38,27 +38,40 @@ class RemoteFile:
 
 
 class _Watch:
-    """A progress bar, to pooch, that ends a download which is too large or too slow."""
+    """Receives a download and ends one which is too large or too slow.
+
+    To pooch it is the file that is written to, which gets every byte, and the progress bar, which
+    is told the number of bytes to come but counts a short chunk as a whole one.
+    """
 
     total = 0
 
-    def __init__(self, file: RemoteFile, report: Report | None) -> None:
-        self._file, self._report = file, report
+    def __init__(self, file: RemoteFile, output: IO[bytes], report: Report | None) -> None:
+        self._file, self._output, self._report = file, output, report
         self._received, self._started = 0, monotonic()
 
-    def update(self, n_bytes: int) -> None:
-        self._received += n_bytes
+    def write(self, chunk: bytes) -> None:
+        self._output.write(chunk)
+        self._received += len(chunk)
         # gzip adds a little to what it cannot compress
-        if self._received > self._file.size + self._file.size // 100 + 2 * CHUNK + 1000:
+        if self._received > self._file.size + self._file.size // 100 + 1000:
             raise InputError("it sends more than the file's size")
         seconds = monotonic() - self._started
         if seconds > TIMEOUT and self._received < SLOWEST * seconds:
             raise InputError(f"too slow: {self._received} bytes in {seconds:.0f} s")
         if self._report is not None:
-            self._report(self._file.name, self._received, self.total)
+            # a body that is expanded on the way grows beyond what was announced
+            total = self.total if self._received <= self.total else 0
+            self._report(self._file.name, self._received, total)
+
+    def flush(self) -> None:
+        pass
+
+    def update(self, n_bytes: int) -> None:
+        pass
 
     def reset(self) -> None:
-        self._received = 0
+        pass
 
     def close(self) -> None:
         pass
@@ -72,8 +85,13 @@ def fetch(
     Raises
     ------
     InputError
-        If no mirror served it; the message says what each did.
+        If no mirror served it; the message says what each did. Or if the folder is not writable.
+    OSError
+        If the folder cannot be made.
     """
+    target = folder / file.name
+    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(target)
     failures = []
     for mirror in mirrors:
         url = mirror.rstrip("/") + "/" + file.name
@@ -82,8 +100,6 @@ def fetch(
         except Exception as error:  # whatever a network can do
             failures.append(f"{url}: {_in_short(error)}")
             continue
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / file.name
         write_atomically(target, content)
         return target
     raise InputError(f"cannot download {file.name}: " + "; ".join(failures))
@@ -97,12 +113,12 @@ def _download(url: str, file: RemoteFile, report: Report | None) -> bytes:
 
     from fastnn.formats.content import read_bytes
 
-    downloader = HTTPDownloader(
-        progressbar=_Watch(file, report), chunk_size=CHUNK, timeout=TIMEOUT, allow_redirects=True
-    )
     with TemporaryDirectory() as folder:
         path = Path(folder) / file.name
-        downloader(url, str(path), None)
+        with path.open("wb") as output:
+            watch = _Watch(file, output, report)
+            downloader = HTTPDownloader(progressbar=watch, chunk_size=CHUNK, timeout=TIMEOUT)
+            downloader(url, watch, None)
         content: Any = read_bytes(path, most=file.size)
         if len(content) != file.size or sha256(content).hexdigest() != file.sha256:
             raise InputError("it serves another file (its checksum differs)")

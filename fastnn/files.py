@@ -59,6 +59,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 def _resolve(path: str | os.PathLike[str]) -> Path:
     """Follow links, so that a link keeps pointing at the file that is written."""
+    if not os.path.basename(path):
+        raise InputError(f"cannot write {os.fspath(path)!r}: it does not end in a file's name")
     target = Path(path).resolve()
     if target.exists() and not target.is_file():
         raise InputError(f"cannot write {os.fspath(path)}: it is there and is not a file")

@@ -1,8 +1,9 @@
 """Optimizers: their hyper-parameters, and the flat arrays that they carry from step to step.
 
 The update formulas stand in ``reference.py``. The default rates are the best that a small grid gave
-on MNIST, 784-128-10, batch 32, on a tenth of the training samples held out. A state holds no view into a network: its arrays
-have the layout of ``Parameters.vector``, so a step is one loop and a checkpoint a few arrays.
+on MNIST, judged by held-out training samples (``reports/accuracy.md``). A state holds no view into
+a network: its arrays have the layout of ``Parameters.vector``, so a step is one loop and a
+checkpoint a few arrays.
 """
 
 from dataclasses import dataclass

@@ -9,9 +9,13 @@ of A_0 (m samples), layer l computes ::
     P   = softmax(Z_L)                 for the last one: each row sums to 1
 
 Training lowers the mean cross-entropy: the average, over the batch, of -log of the probability
-that the network gives to the right class. Its slope with respect to the last layer's Z is simply
-``P - onehot(y)`` per sample: what the network said, minus what it should have said. The chain rule
-carries that slope ``delta`` back through the layers. Where Z = A W + b, ::
+that the network gives to the right class. For one sample with last values z and right class y, ::
+
+    p_j = exp(z_j) / sum_k exp(z_k)
+    loss = -log p_y = log(sum_k exp(z_k)) - z_y
+    d loss / d z_j = p_j - [j = y]     what the network said, minus what it should have said
+
+The chain rule carries that slope, called ``delta``, back through the layers. Where Z = A W + b, ::
 
     dW = A^T delta          a weight's slope: what came in, times the slope of what went out
     db = sum of delta       over the samples

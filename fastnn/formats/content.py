@@ -9,21 +9,27 @@ from fastnn.errors import InputError
 
 MOST_EXPANSION = 200  # times its compressed size; handwritten digits expand 5 times
 SMALL_EXPANSION = 16 * 2**20  # bytes that any compressed file may expand to
+LONGEST_ERROR = 500  # characters
 
 
 def fail(path: Path, what: str) -> NoReturn:
-    """Raise the error that every reader raises: it names the file."""
-    raise InputError(f"{path}: {what}")
+    """Raise the error that every reader raises: one line that names the file.
+
+    What is quoted from a file may hold line breaks, terminal codes, or megabytes.
+    """
+    shown = "".join(letter if letter.isprintable() else "?" for letter in what[:LONGEST_ERROR])
+    raise InputError(f"{path}: {shown}")
 
 
 def open_bytes(path: Path) -> BinaryIO:
     """Open a file; one that starts like gzip is expanded, whatever its name."""
     if path.is_dir():
         fail(path, "it is a folder; expected a file")
-    file = path.open("rb")
-    is_gzip = file.read(2) == b"\x1f\x8b"
-    file.seek(0)
-    return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if is_gzip else file
+    if path.exists() and not path.is_file():
+        fail(path, "it is a pipe or a device; expected a file")
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path)) if is_gzip else path.open("rb")
 
 
 def read_bytes(path: Path, *, most: int | None = None) -> bytearray:

@@ -36,6 +36,8 @@ def parse_idx(content: bytearray, path: Path) -> NDArray[Any]:
     if len(content) < start:
         fail(path, "truncated within its header")
     shape = struct.unpack(f">{magic[3]}I", content[4:start])
+    if 0 in shape:
+        fail(path, f"it declares shape {shape}; expected at least one value")
     dtype = np.dtype(TYPES[magic[2]])
     expected, found = prod(shape) * dtype.itemsize, len(content) - start
     if expected != found:

@@ -1,7 +1,6 @@
 """NumPy's npy and npz, read without ``numpy.load``: that allocates what a header declares."""
 
 import io
-import lzma
 import struct
 import warnings
 import zipfile
@@ -23,7 +22,7 @@ MOST_DIMENSIONS = 8
 def read_npy(path: Path) -> NDArray[Any]:
     """Read an array from an npy file."""
     content = read_bytes(path)
-    return _parse_npy(io.BytesIO(content), len(content), path, path.name)
+    return _parse_npy(io.BytesIO(content), len(content), path, "it")
 
 
 def _parse_npy(file: IO[bytes], size: int, path: Path, name: str) -> NDArray[Any]:
@@ -42,24 +41,35 @@ def _parse_npy(file: IO[bytes], size: int, path: Path, name: str) -> NDArray[Any
     except InputError:
         raise
     except Exception as error:  # the parser of a foreign header may raise anything
-        fail(path, f"{name} is not an npy array ({str(error).splitlines()[0]:.100})")
+        fail(path, f"{name} is not an npy array ({str(error) or type(error).__name__:.100})")
     if dtype.kind not in "biufU" or dtype.itemsize == 0:
         fail(path, f"{name} has dtype {dtype}; expected numbers (or text, for labels)")
-    expected, found = prod(shape) * dtype.itemsize, size - file.tell()
-    if min(shape, default=0) < 0 or len(shape) > MOST_DIMENSIONS or expected != found:
-        fail(path, f"{name} declares shape {shape}, {expected} bytes of values; it has {found}")
-    content = bytearray(expected)
+    if min(shape, default=1) < 1:
+        fail(path, f"{name} declares shape {shape}; expected at least one value")
+    found = size - file.tell()
+    if len(shape) > MOST_DIMENSIONS or prod(shape) * dtype.itemsize != found:
+        fail(path, f"{name} declares shape {shape} of {dtype}; it has {found} bytes of values")
+    content = bytearray(found)
     view = memoryview(content)
     while view:
         n_read = file.readinto(view)  # type: ignore[attr-defined]
         if not n_read:
             fail(path, f"{name} is truncated")
         view = view[n_read:]
-    try:
-        array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
-    except ValueError as error:
-        fail(path, f"{name} declares shape {shape} ({error})")
+    if not _is_valid(content, dtype):
+        fail(path, f"{name} holds bytes that are no values of dtype {dtype}")
+    array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
     return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _is_valid(content: bytearray, dtype: np.dtype[Any]) -> bool:
+    """Tell whether bytes are values of ``dtype``: NumPy takes any, and breaks later on some."""
+    if dtype.kind == "b":
+        return max(content) <= 1
+    if dtype.kind == "U":
+        points = np.frombuffer(content, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        return not ((points > 0x10FFFF) | ((points >= 0xD800) & (points < 0xE000))).any()
+    return True
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -70,32 +80,42 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     arrays : dict of ndarray
         Under the names above; upper and lower case are not told apart in the file.
     """
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                names = [entry.filename for entry in archive.infolist()]
+                arrays = _members(archive, path)
+        except InputError:
+            raise
+        except (
+            zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError,
+            RuntimeError, ValueError, OverflowError,
+        ) as error:  # fmt: skip
+            fail(path, f"not a whole npz file ({error})")
+    if not {"X", "X_train"} & set(arrays):
+        shown = ", ".join(name.removesuffix(".npy") for name in names[:8]) or "nothing"
+        fail(path, f"it holds {shown:.200}; expected X and y, or X_train, y_train, X_test, y_test")
+    return arrays
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays that have one of the names that are wanted."""
     wanted = {
         name.lower() + ".npy": name for name in ("X", "y", "X_train", "y_train", "X_test", "y_test")
     }
+    most = max(MOST_EXPANSION * path.stat().st_size, SMALL_EXPANSION)
     arrays: dict[str, NDArray[Any]] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [entry.filename for entry in archive.infolist()]
-            for entry in archive.infolist():
-                name = wanted.get(entry.filename.lower())
-                if name is None:
-                    continue
-                most = max(MOST_EXPANSION * path.stat().st_size, SMALL_EXPANSION)
-                if entry.file_size > most:
-                    fail(path, f"{name} expands to {entry.file_size} bytes, more than it should")
-                with archive.open(entry) as file:
-                    arrays[name] = _parse_npy(file, entry.file_size, path, name)
-    except InputError:
-        raise
-    except FileNotFoundError:
-        raise
-    except (
-        zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
-        NotImplementedError, RuntimeError, ValueError, OverflowError,
-    ) as error:  # fmt: skip
-        fail(path, f"not a whole npz file ({error})")
-    if not {"X", "X_train"} & set(arrays):
-        shown = ", ".join(name.removesuffix(".npy") for name in names[:8]) or "nothing"
-        fail(path, f"it holds {shown}; expected X and y, or X_train, y_train, X_test, y_test")
+    for entry in archive.infolist():
+        name = wanted.get(entry.filename.lower())
+        if name is None:
+            continue
+        if name in arrays:
+            fail(path, f"it holds {name} twice")
+        # what NumPy writes; others, such as LZMA, allocate what their own headers ask for
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            fail(path, f"{name} is compressed in a way that NumPy does not write")
+        if entry.file_size > most:
+            fail(path, f"{name} expands to {entry.file_size} bytes, more than it should")
+        with archive.open(entry) as file:
+            arrays[name] = _parse_npy(file, entry.file_size, path, name)
     return arrays

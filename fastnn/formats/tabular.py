@@ -14,6 +14,8 @@ from fastnn.formats.content import fail, read_bytes
 from fastnn.formats.table import Table
 
 LABEL_NAMES = ("label", "labels", "class", "target", "y")
+# An array of text gives every label the room of the longest one.
+LONGEST_LABEL = 200  # characters
 
 
 def read_csv(path: Path, *, label_column: str | None = None, labelled: bool = True) -> Table:
@@ -23,7 +25,7 @@ def read_csv(path: Path, *, label_column: str | None = None, labelled: bool = Tr
     X holds integers.
     """
     text = _text(path)
-    header, delimiter = _header(path, text)
+    header, delimiter = _header(path, text, labelled)
     label = _label_position(path, text, header, delimiter, label_column, labelled)
     codes: dict[str, int] = {}
 
@@ -35,7 +37,7 @@ def read_csv(path: Path, *, label_column: str | None = None, labelled: bool = Tr
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of no rows: said below
             cells = np.loadtxt(
-                _without_header(text),
+                _without_header(text, delimiter),
                 delimiter=delimiter,
                 quotechar='"',
                 comments=None,
@@ -54,25 +56,25 @@ def read_csv(path: Path, *, label_column: str | None = None, labelled: bool = Tr
     if "" in codes:
         row = int(np.argmax(cells[:, label] == codes[""]))
         fail(path, f"sample {row + 1} has no label")
-    y = _typed_labels(list(codes))[cells[:, label].astype(np.intp)]
+    y = _typed_labels(path, list(codes))[cells[:, label].astype(np.intp)]
     X = np.delete(cells, label, axis=1)
     names = tuple(name for place, name in enumerate(header) if place != label)
     return Table(_as_integers(X), y, names)
 
 
 def _text(path: Path) -> io.StringIO:
-    content = read_bytes(path)
-    if not content.strip():
-        fail(path, "the file is empty")
     try:
-        return io.StringIO(content.decode("utf-8-sig"), newline=None)
+        text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         fail(path, f"not UTF-8 text ({error.reason} at byte {error.start})")
+    if not text.strip():
+        fail(path, "the file is empty")
+    return io.StringIO(text, newline=None)
 
 
-def _without_header(text: io.StringIO) -> io.StringIO:
+def _without_header(text: io.StringIO, delimiter: str) -> io.StringIO:
     """Skip the header, which may span lines inside quotes."""
-    _rows(text, ",").__next__()
+    next(_rows(text, delimiter))
     return text
 
 
@@ -81,16 +83,31 @@ def _rows(text: io.StringIO, delimiter: str) -> Iterator[list[str]]:
     return csv.reader(iter(text.readline, ""), delimiter=delimiter)
 
 
-def _header(path: Path, text: io.StringIO) -> tuple[list[str], str]:
-    line = text.readline()
-    delimiter = max(",;\t", key=line.count)
+def _delimiter(text: io.StringIO) -> str:
+    """Return the separator that cuts the header and the row after it into the most cells."""
+
+    def n_cells(delimiter: str) -> tuple[int, int]:
+        text.seek(0)
+        rows = (len(row) for row in _rows(text, delimiter) if row)
+        try:
+            header = next(rows, 0)
+            return min(header, next(rows, header)), header
+        except csv.Error:  # one huge cell
+            return 0, 0
+
+    best = max(",;\t", key=n_cells)
     text.seek(0)
+    return best
+
+
+def _header(path: Path, text: io.StringIO, labelled: bool) -> tuple[list[str], str]:
+    delimiter = _delimiter(text)
     try:
         header = [name.strip() for name in next(_rows(text, delimiter))]
     except (csv.Error, StopIteration) as error:
         fail(path, f"not a CSV file ({error})")
-    if len(header) < 2:
-        fail(path, f"not a CSV file with a header: its first line is {line.strip()!r:.60}")
+    if len(header) < (2 if labelled else 1):
+        fail(path, f"not a CSV file with a header: its first line holds {header!r:.60}")
     if all(_is_number(name) for name in header):
         fail(path, "its first line holds numbers; expected a header that names the columns")
     return header, delimiter
@@ -112,7 +129,7 @@ def _label_position(
     if len(named) == 1:
         return named[0]
     try:
-        row = next(_rows(text, delimiter), [])
+        row = next((row for row in _rows(text, delimiter) if row), [])
     except csv.Error as error:
         fail(path, f"not a CSV file ({error})")
     words = [place for place, cell in enumerate(row[: len(header)]) if not _is_number(cell)]
@@ -132,7 +149,7 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell  # Python reads 1_000; NumPy does not, and it may well be a name
 
 
 def _explain_csv(
@@ -169,12 +186,18 @@ def _as_integers(X: NDArray[np.float64]) -> NDArray[Any]:
     return X.astype(np.int32) if is_whole else X
 
 
-def _typed_labels(labels: list[str]) -> NDArray[Any]:
+def _typed_labels(path: Path, labels: list[str]) -> NDArray[Any]:
     """Return labels as integers if all are, else as text."""
-    try:
-        numbers = [float(label) for label in labels]
-    except ValueError:
+    longest = max(labels, key=len)
+    if len(longest) > LONGEST_LABEL:
+        fail(
+            path,
+            f"the label {longest[:20]!r}... has {len(longest)} characters; "
+            f"expected at most {LONGEST_LABEL}",
+        )
+    if not all(_is_number(label) for label in labels):
         return np.asarray(labels)
+    numbers = [float(label) for label in labels]
     if all(number.is_integer() and abs(number) < 2**53 for number in numbers):
         return np.asarray([int(number) for number in numbers])
     return np.asarray(numbers)
@@ -182,11 +205,29 @@ def _typed_labels(labels: list[str]) -> NDArray[Any]:
 
 def read_label_lines(path: Path) -> NDArray[Any]:
     """Read text with one label a line; a file called .csv may have a header."""
-    lines = [line.strip().strip('"') for line in _text(path).getvalue().splitlines()]
-    is_csv = path.name.lower().removesuffix(".gz").endswith(".csv")
-    if is_csv and lines and not _is_number(lines[0]):
-        lines = lines[1:]
-    lines = [line for line in lines if line]
-    if not lines:
+    text = _text(path)
+    if path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv")):
+        labels = _only_column(path, text)
+        # A label is seldom alone in its class: what does not come again names the column.
+        if labels and not _is_number(labels[0]) and labels[0] not in labels[1:]:
+            labels = labels[1:]
+    else:
+        labels = [line.strip().strip('"') for line in text]
+        labels = [label for label in labels if label]
+    if not labels:
         fail(path, "it holds no labels")
-    return _typed_labels(lines)
+    return _typed_labels(path, labels)
+
+
+def _only_column(path: Path, text: io.StringIO) -> list[str]:
+    """Return the cells of a CSV file with one column; blank lines are left out."""
+    delimiter = _delimiter(text)
+    cells = []
+    try:
+        for number, row in enumerate(_rows(text, delimiter)):
+            if len(row) > 1:
+                fail(path, f"row {number + 1} has {len(row)} cells; expected one label a line")
+            cells += [cell.strip() for cell in row if cell.strip()]
+    except csv.Error as error:
+        fail(path, f"not a CSV file ({error})")
+    return cells
