@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from fastnn.errors import InputError
@@ -12,7 +13,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file so that after a crash there is the old one or the new one, never a part.
 
     The content goes to a temporary file in the same folder, is flushed to the disk, and takes the
-    name in one step; then the folder is flushed too.
+    name in one step; then the folder is flushed too. A file that was there keeps its permissions.
 
     Raises
     ------
@@ -26,6 +27,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
+            if target.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
@@ -61,7 +64,8 @@ def _resolve(path: str | os.PathLike[str]) -> Path:
     """Follow links, so that a link keeps pointing at the file that is written."""
     if not os.path.basename(path):
         raise InputError(f"cannot write {os.fspath(path)!r}: it does not end in a file's name")
-    target = Path(path).resolve()
-    if target.exists() and not target.is_file():
+    target = Path(os.path.realpath(path))
+    # what is still a link after that leads to itself
+    if target.is_symlink() or (target.exists() and not target.is_file()):
         raise InputError(f"cannot write {os.fspath(path)}: it is there and is not a file")
     return target

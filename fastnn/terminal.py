@@ -4,8 +4,9 @@ Where standard output carries data (``--json -``, ``predict``), everything for p
 standard error. Progress bars are shown on a terminal only.
 """
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
@@ -18,11 +19,26 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.text import Text
 
 from fastnn.callbacks import Epoch
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+
+
+class _Stream(Console):
+    """A stream for people; one without markup, so that names of files appear as they are."""
+
+    def __init__(self, *, stderr: bool, go_on: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._go_on = go_on
+
+    def on_broken_pipe(self) -> None:
+        """Be silent from now on; end the program only if nothing but this stream was asked for."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        if not self._go_on:
+            raise SystemExit(1)
 
 
 class Terminal:
@@ -32,28 +48,33 @@ class Terminal:
     ----------
     data_on_stdout : bool
         Leave standard output to data.
+    go_on : bool
+        Do not end when the reader of a pipe has gone: there are files to write. Ctrl-C in
+        ``fastnn train --output model.safetensors | tee log`` ends ``tee`` first.
     """
 
-    def __init__(self, *, data_on_stdout: bool = False) -> None:
-        self.people = Console(stderr=data_on_stdout, highlight=False, soft_wrap=True)
-        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, *, data_on_stdout: bool = False, go_on: bool = False) -> None:
+        self.people = _Stream(stderr=data_on_stdout, go_on=go_on)
+        self.errors = _Stream(stderr=True, go_on=go_on)
 
-    def line(self, text: str) -> None:
+    def line(self, text: str | Text) -> None:
         """Write a line for people."""
-        self.people.print(text, markup=False)
+        # the bar is on standard error; a line to the same screen must go above it
+        on_screen = self.people.file.isatty() and self.errors.file.isatty()
+        stream = self.errors if on_screen else self.people
+        stream.print(_printable(text) if isinstance(text, str) else text)
 
     def error(self, text: str) -> None:
         """Write one line to standard error."""
-        self.errors.print(f"Error: {' '.join(text.split())}", markup=False)
+        self.errors.print(f"Error: {_printable(' '.join(text.split()))}")
 
     def table(self, title: str, rows: list[tuple[str, Any]]) -> None:
         """Write names and values in two columns."""
-        table = Table(title=title, show_header=False, title_justify="left", box=None)
-        table.add_column(style="bold")
-        table.add_column(overflow="fold")
+        if title:
+            self.line(title)
+        width = max(len(name) for name, _ in rows)
         for name, value in rows:
-            table.add_row(name, str(value))
-        self.people.print(table)
+            self.line(Text.assemble(" ", (name.ljust(width), "bold"), "  ", _printable(str(value))))
 
     @contextmanager
     def download_bar(self) -> Iterator[Any]:
@@ -70,8 +91,11 @@ class Terminal:
             yield report
 
     @contextmanager
-    def epoch_bar(self, epochs: int) -> Iterator[Any]:
-        """Yield a callback for ``fit`` that writes a line per epoch and draws a bar."""
+    def epoch_bar(self, epochs: int, headline: str) -> Iterator[Any]:
+        """Yield a callback for ``fit`` that writes a line per epoch and draws a bar.
+
+        The headline comes with the first epoch: ``fit`` may still find fault with its input.
+        """
         columns = (
             SpinnerColumn(),
             TextColumn("training"),
@@ -83,11 +107,21 @@ class Terminal:
             task = progress.add_task("training", total=epochs)
 
             def on_epoch(epoch: Epoch) -> None:
+                if epoch.number == 1:
+                    self.line(headline)
                 self.line(str(epoch))
                 progress.update(task, completed=epoch.number)
 
             yield on_epoch
 
-    def _progress(self, *columns: Any) -> Progress:
-        is_terminal = self.errors.is_terminal
-        return Progress(*columns, console=self.errors, transient=True, disable=not is_terminal)
+    def _progress(self, *columns: Any) -> AbstractContextManager[Progress]:
+        # asked of the file itself: FORCE_COLOR makes rich take everything for a terminal
+        is_terminal = self.errors.file.isatty()
+        bar = Progress(*columns, console=self.errors, transient=True, disable=not is_terminal)
+        # rich 13 ends even a disabled bar with an empty line, so do not begin it
+        return bar if is_terminal else nullcontext(bar)
+
+
+def _printable(text: str) -> str:
+    """Replace what would steer the terminal: names of files may hold anything."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -19,6 +19,8 @@ def info(json_path: str | None) -> None:
     facts = describe()
     if json_path != "-":
         for part, value in facts.items():
+            if value == {}:
+                continue
             if isinstance(value, dict):
                 terminal.table(part, [(k, "-" if v is None else v) for k, v in value.items()])
             elif isinstance(value, list):

@@ -70,7 +70,7 @@ def evaluate(
     from fastnn.models import load
 
     terminal = Terminal(data_on_stdout=json_path == "-")
-    check_outputs(None, None, json_path)
+    check_outputs(None, None, json_path, inputs=(model_path, data, labels))
     model = load(model_path, threads=threads)
     table = _samples(model, data, labels, label_column, labelled=True)
     if table.y is None:

@@ -1,11 +1,14 @@
 """Options that several commands share, and the files that they write."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from os.path import realpath
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
+
+from fastnn.errors import InputError
 
 DATA_NAMES = ("digits", "mnist", "fashion-mnist")
 
@@ -48,7 +51,10 @@ class HiddenType(click.ParamType):  # type: ignore[type-arg]
 def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--debug``, which ``run`` looks for itself."""
     return click.option(
-        "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        help="Show the traceback of an error. [default: off]",
     )(command)
 
 
@@ -77,13 +83,25 @@ threads_option = click.option(
 )
 
 
-def check_outputs(output: str | None, plot_path: str | None, json_path: str | None) -> None:
-    """Find out now, not after training, that a file cannot be written."""
+def check_outputs(
+    output: str | None,
+    plot_path: str | None,
+    json_path: str | None,
+    *,
+    inputs: Sequence[str | None] = (),
+) -> None:
+    """Find out now, not after training, that a file cannot be written or would replace another."""
     from fastnn.files import check_writable
 
+    taken = {realpath(path) for path in inputs if path is not None and path not in DATA_NAMES}
     for path in (output, plot_path, None if json_path == "-" else json_path):
-        if path is not None:
-            check_writable(path)
+        if path is None:
+            continue
+        check_writable(path)
+        target = realpath(path)
+        if target in taken:
+            raise InputError(f"{path} is named twice; writing it would destroy the other file")
+        taken.add(target)
     if plot_path is not None:
         from fastnn import plot
 

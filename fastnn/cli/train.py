@@ -16,8 +16,9 @@ from fastnn.cli.options import (
     write_json,
 )
 from fastnn.engine import DEFAULT_ENGINE, ENGINES
-from fastnn.errors import DivergedError, TrainingInterrupted
+from fastnn.errors import DivergedError, InputError, TrainingInterrupted
 from fastnn.network import ACTIVATIONS, DTYPES
+from fastnn.optimizers import SGD, Adam, Optimizer
 from fastnn.schedules import SCHEDULES
 from fastnn.terminal import INTERRUPTED, Terminal
 from fastnn.training import DEFAULT_BATCH_SIZE, DEFAULT_EPOCHS, DEFAULT_SCHEDULE
@@ -25,9 +26,10 @@ from fastnn.training import DEFAULT_BATCH_SIZE, DEFAULT_EPOCHS, DEFAULT_SCHEDULE
 if TYPE_CHECKING:
     from fastnn.datasets import Dataset
     from fastnn.models import Model
-    from fastnn.optimizers import Optimizer
 
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
+MOMENTUM = 0.9
+WEIGHT_DECAY = 0.01
 
 
 @click.command()
@@ -39,7 +41,7 @@ OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
     type=HiddenType(),
     multiple=True,
     default=("128",),
-    show_default="128",
+    show_default=True,
     help="Hidden layers: repeat it, or give a list such as 256,128; none for no hidden layer.",
 )
 @click.option(
@@ -73,11 +75,11 @@ OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
 @click.option(
     "--learning-rate",
     type=float,
-    help="Highest rate of the schedule. [default: 0.002 for adam and adamw, 0.1 for sgd, "
-    "0.1 (1 - momentum) with momentum]",
+    help=f"Highest rate of the schedule. [default: {Adam.default_rate:g} for adam and adamw, "
+    f"{SGD().default_rate:g} for sgd, {SGD(MOMENTUM).default_rate:g} for momentum and nesterov]",
 )
-@click.option("--momentum", type=float, help="Of momentum and nesterov. [default: 0.9]")
-@click.option("--weight-decay", type=float, help="Of adamw. [default: 0.01]")
+@click.option("--momentum", type=float, help=f"Of momentum and nesterov. [default: {MOMENTUM}]")
+@click.option("--weight-decay", type=float, help=f"Of adamw. [default: {WEIGHT_DECAY}]")
 @click.option(
     "--alpha",
     type=float,
@@ -183,14 +185,17 @@ def train(
     from fastnn import datasets
     from fastnn.engine import get_engine
     from fastnn.inputs import is_sparse
+    from fastnn.interrupts import stop_on_interrupt
     from fastnn.network import Network
     from fastnn.objective import Objective
     from fastnn.training import fit
 
-    terminal = Terminal(data_on_stdout=json_path == "-")
+    terminal = Terminal(data_on_stdout=json_path == "-", go_on=any((output, plot_path, json_path)))
+    if settings["patience"] is not None and not validation:
+        raise click.UsageError("--patience needs samples to watch: a --validation above 0")
     method = _optimizer(optimizer, momentum, weight_decay)
     get_engine(engine, threads=settings["threads"])
-    check_outputs(output, plot_path, json_path)
+    check_outputs(output, plot_path, json_path, inputs=(data, labels))
     with terminal.download_bar() as report:
         dataset = datasets.load(
             data,
@@ -201,14 +206,15 @@ def train(
         )
     if standardize is None:
         standardize = dataset.scale is None and not is_sparse(dataset.X_train)
+    _check_samples(dataset, None if standardize else settings["dtype"])
     sizes = (dataset.X_train.shape[1], *sum(hidden, ()), len(dataset.classes))
     network = Network(sizes, activation=activation)
-    terminal.line(
+    headline = (
         f"{dataset.name}: {dataset.X_train.shape[0]} samples to train on, "
         f"{dataset.X_test.shape[0]} to test with; network {'-'.join(map(str, sizes))}"
     )
     interrupted, diverged = False, None
-    with terminal.epoch_bar(settings["epochs"]) as on_epoch:
+    with terminal.epoch_bar(settings["epochs"], headline) as on_epoch:
         try:
             model = fit(
                 network,
@@ -230,17 +236,20 @@ def train(
         except DivergedError as error:
             model, diverged = error.model, error
     model.settings["data"] = dataset.name
-    _finish(terminal, model, dataset, output, plot_path, json_path)
     if diverged is not None:
+        write_json(json_path, _result(model, dataset))
         raise diverged
     if interrupted:
         terminal.errors.print("Interrupted: training ended early, after the batch it was in.")
+    with stop_on_interrupt() as again:  # a second Ctrl-C, in haste, does not lose the model
+        _finish(terminal, model, dataset, output, plot_path, json_path)
+    if again.is_set() and not interrupted:
+        terminal.errors.print("Interrupted when training had ended: everything was written.")
+    if interrupted or again.is_set():
         raise click.exceptions.Exit(INTERRUPTED)
 
 
-def _optimizer(name: str, momentum: float | None, weight_decay: float | None) -> "Optimizer":
-    from fastnn.optimizers import SGD, Adam
-
+def _optimizer(name: str, momentum: float | None, weight_decay: float | None) -> Optimizer:
     if momentum is not None and name not in ("momentum", "nesterov"):
         raise click.UsageError(f"--momentum goes with momentum or nesterov, not with {name}")
     if weight_decay is not None and name != "adamw":
@@ -248,10 +257,21 @@ def _optimizer(name: str, momentum: float | None, weight_decay: float | None) ->
     if name == "sgd":
         return SGD()
     if name in ("momentum", "nesterov"):
-        return SGD(0.9 if momentum is None else momentum, nesterov=name == "nesterov")
+        return SGD(MOMENTUM if momentum is None else momentum, nesterov=name == "nesterov")
     if name == "adam":
         return Adam()
-    return Adam(weight_decay=0.01 if weight_decay is None else weight_decay)
+    return Adam(weight_decay=WEIGHT_DECAY if weight_decay is None else weight_decay)
+
+
+def _check_samples(dataset: "Dataset", dtype: str | None) -> None:
+    """Raise now what training, or the test after it, would raise; say which samples it is about."""
+    from fastnn.inputs import prepare
+
+    for purpose, X in (("train on", dataset.X_train), ("test with", dataset.X_test)):
+        try:
+            prepare(X, dtype=dtype)
+        except InputError as error:
+            raise InputError(f"{dataset.source}, the samples to {purpose}: {error}") from error
 
 
 def _finish(
@@ -263,8 +283,6 @@ def _finish(
     json_path: str | None,
 ) -> None:
     """Save first, then test, draw and report: what was trained is safe from what may fail."""
-    from fastnn.machine import versions
-
     history = model.history
     if output is not None:
         model.save(output)
@@ -291,10 +309,20 @@ def _finish(
         plot.save(figure, plot_path)
         rows.append(("plot saved to", plot_path))
     terminal.table("", rows)
-    result = {
+    tested = {"test_loss": loss, "test_accuracy": accuracy, "output": output}
+    write_json(json_path, {**_result(model, dataset), **tested})
+
+
+def _result(model: "Model", dataset: "Dataset") -> dict[str, Any]:
+    """Return what ``--json`` writes; of a run that diverged, nothing was tested or saved."""
+    from fastnn.machine import versions
+
+    history = model.history
+    return {
         "data": dataset.name,
         "source": dataset.source,
         "layer_sizes": list(model.network.layer_sizes),
+        "activation": model.network.activation,
         "settings": model.settings,
         "engine": model.settings["engine"],
         "threads": model.settings["threads"],
@@ -304,10 +332,9 @@ def _finish(
         "losses": history.loss,
         "validation_losses": history.validation_loss,
         "validation_accuracies": history.validation_accuracy,
-        "test_loss": loss,
-        "test_accuracy": accuracy,
+        "test_loss": None,
+        "test_accuracy": None,
         "train_seconds": sum(history.seconds),
-        "output": output,
+        "output": None,
         "versions": versions(("numpy", "numba")),
     }
-    write_json(json_path, result)
