@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastnn.download import RemoteFile, Report, fetch
 from fastnn.errors import InputError
 from fastnn.formats import Table, read_idx, read_labels, read_npz, read_table, sniff
-from fastnn.inputs import is_sparse
+from fastnn.inputs import is_sparse, prepare
 from fastnn.labels import as_labels, encode_labels, split_rows
 
 NAMES = ("digits", "mnist", "fashion-mnist")
@@ -182,6 +182,7 @@ def read_samples(
     labels: str | os.PathLike[str] | None = None,
     label_column: str | None = None,
     labelled: bool = True,
+    features: Sequence[str] = (),
 ) -> Table:
     """Read all samples of one file, without splitting them.
 
@@ -192,6 +193,8 @@ def read_samples(
         As in ``load``.
     labelled : bool, default=True
         Whether a CSV file must have a label column.
+    features : sequence of str
+        Columns of a CSV file that are features, whatever they are called.
 
     Returns
     -------
@@ -207,7 +210,12 @@ def read_samples(
             raise InputError(f"{path}: it holds X_train alone; expected X or X_test")
         table = Table(arrays[X], arrays.get(y))
     else:
-        table = read_table(path, label_column=label_column, labelled=labelled and labels is None)
+        table = read_table(
+            path,
+            label_column=label_column,
+            labelled=labelled and labels is None,
+            features=features,
+        )
     if labels is not None:
         if table.y is not None:
             raise InputError(f"{path} has labels of its own; leave out the labels")
@@ -310,7 +318,8 @@ def _with_test_part(arrays: dict[str, NDArray[Any]], path: Path, name: str = "")
     with _about(str(path)):
         y_train, y_test = as_labels(arrays["y_train"]), as_labels(arrays["y_test"])
     for part, X, y in (("train", X_train, y_train), ("test", X_test, y_test)):
-        _check_lengths(f"{path} ({part})", X, y)
+        with _about(f"{path} ({part})"):
+            _check_fit(X, y)
     if X_train.shape[1] != X_test.shape[1]:
         raise InputError(
             f"{path}: {X_train.shape[1]} features to train on, {X_test.shape[1]} to test with"
@@ -329,7 +338,8 @@ def _split(name: str, table: Table, test_fraction: float, seed: int, source: str
     X, shape = flatten_images(table.X, path)
     with _about(source):
         y = as_labels(table.y if table.y is not None else ())
-    _check_lengths(source, X, y)
+    with _about(source):  # here, where the rows still have the file's numbers
+        _check_fit(X, y)
     classes = _classes(y, path)
     with _about(source):
         train, test = split_rows(y, test_fraction, np.random.default_rng(seed))
@@ -363,9 +373,10 @@ def flatten_images(X: Any, path: Path) -> tuple[Any, tuple[int, ...] | None]:
     return X.reshape(len(X), -1), image if len(image) == 2 else None
 
 
-def _check_lengths(source: str, X: Any, y: NDArray[Any]) -> None:
+def _check_fit(X: Any, y: NDArray[Any]) -> None:
+    prepare(X)
     if X.shape[0] != len(y):
-        raise InputError(f"{source}: {len(y)} labels for {X.shape[0]} samples")
+        raise InputError(f"{len(y)} labels for {X.shape[0]} samples")
 
 
 def _classes(y: NDArray[Any], path: Path) -> NDArray[Any]:

@@ -210,7 +210,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     from safetensors import SafetensorError, safe_open
 
     with path.open("rb"):  # a clear OSError before the library's own
-        pass
+        if not path.is_file():
+            raise ValueError("it is a pipe or a device")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -256,7 +257,9 @@ def _from_parts(header: dict[str, Any], tensors: dict[str, NDArray[Any]], engine
     scaling = _scaling(header["scale"], tensors, n_features)
     history = _history(header["history"])
     names = header["feature_names"]
-    if names is not None and (len(names) != n_features or {type(n) for n in names} != {str}):
+    if names is not None and not (
+        isinstance(names, list) and len(names) == n_features and {type(n) for n in names} == {str}
+    ):
         raise ValueError(f"it has feature names {names!r:.80} for {n_features} features")
     if not isinstance(header["settings"], dict):
         raise ValueError("its settings are not an object")

@@ -47,7 +47,8 @@ class Scaling:
         result = np.empty((samples.n_samples, samples.n_features), dtype)
         for start in range(0, samples.n_samples, BLOCK):
             block = slice(start, start + BLOCK)
-            result[block] = (samples.rows(block, np.float64) - self.offset) * self.factor
+            with np.errstate(over="ignore"):  # prepare says where it is
+                result[block] = (samples.rows(block, np.float64) - self.offset) * self.factor
         return prepare(result)
 
     def _prepare(self, X: Any) -> Input:
@@ -59,16 +60,28 @@ def standardization(samples: Input, rows: NDArray[np.intp]) -> Scaling:
     """Return the scaling that gives each feature mean 0 and variance 1 over ``rows``.
 
     A feature that is constant there keeps its spread and loses its mean.
+
+    Raises
+    ------
+    InputError
+        If X is sparse, or a feature's values are so large that its variance overflows.
     """
     if is_sparse(samples.values):
         raise InputError("sparse X cannot be standardised: its zeros would become numbers")
     # relative to one sample, so that a constant feature gives zeros, not rounding noise
     origin = samples.rows(rows[:1], np.float64)[0]
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
-    shift = sum(_from_origin(samples, block, origin).sum(axis=0) for block in blocks) / len(rows)
-    squares = sum(
-        np.square(_from_origin(samples, block, origin) - shift).sum(axis=0) for block in blocks
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # said below
+        total = sum(_from_origin(samples, block, origin).sum(axis=0) for block in blocks)
+        shift = total / len(rows)
+        squares = sum(
+            np.square(_from_origin(samples, block, origin) - shift).sum(axis=0) for block in blocks
+        )
+    if not np.isfinite(squares).all():
+        feature = int(np.argmin(np.isfinite(squares)))
+        raise InputError(
+            f"feature {feature} of X has values too large to standardise; scale it down first"
+        )
     spread = np.sqrt(squares / len(rows))
     return Scaling(None, origin + shift, 1 / np.where(spread > 0, spread, 1.0))
 

@@ -157,6 +157,7 @@ def fit(
             **recipe.settings(),
             "patience": patience,
             "seed": int(seed) if isinstance(seed, int | np.integer) else None,
+            "standardize": standardize,
             "n_samples": len(data.rows),
             "n_validation": 0 if data.validation is None else data.validation[0].n_samples,
             "dtype": parameters.dtype.name,
@@ -371,7 +372,7 @@ def _mean_loss(
     weights: NDArray[np.float64] | None,
 ) -> float:
     """Return the mean of the batch losses, each weighted by the weights of its samples."""
-    starts = np.arange(0, len(order), batch_size)
+    starts = np.arange(0, len(order), min(batch_size, len(order)))
     ones = np.ones(len(order)) if weights is None else weights[order]
     batch_weights = np.add.reduceat(ones, starts)
     total = batch_weights.sum()

@@ -21,6 +21,8 @@ from fastnn.download import RemoteFile, fetch
 CONTENT = random.Random(0).randbytes(20_000)
 COMPRESSED = gzip.compress(CONTENT)
 FILE = RemoteFile("a.gz", len(CONTENT), sha256(CONTENT).hexdigest())
+ENDLESS = 100  # times what was asked for; only a failing test sees the end
+PATIENCE = 1.0  # seconds
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -91,13 +93,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def endless(self, body):
         self.start()
-        while not self.server.stopping.is_set():
+        for _ in range(ENDLESS):
             self.wfile.write(body)
 
     def endlessly_encoded(self, body):
         self.start(Transfer_Encoding="chunked", Content_Encoding="gzip")
         piece = gzip.compress(bytes(8_000_000))
-        while not self.server.stopping.is_set():
+        for _ in range(ENDLESS):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
 
     def longer_than_announced(self, body):
@@ -114,10 +116,10 @@ class Handler(BaseHTTPRequestHandler):
     def stalled(self, body):
         self.start(len(body))
         self.wfile.write(body[: len(body) // 2])
-        self.server.stopping.wait()
+        self.silent(body)
 
     def silent(self, body):
-        self.server.stopping.wait()
+        self.server.stopping.wait(10 * PATIENCE)
 
     def bad_length(self, body):
         self.start("many")
@@ -197,7 +199,7 @@ def watched(monkeypatch, tmp_path_factory):
 def patience(monkeypatch, behaviour):
     """Wait for the silent as briefly as a busy machine allows."""
     if behaviour in ("stalled", "silent"):
-        monkeypatch.setattr(download, "TIMEOUT", 1.0)
+        monkeypatch.setattr(download, "TIMEOUT", PATIENCE)
 
 
 def content_of(folder):

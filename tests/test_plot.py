@@ -1,6 +1,5 @@
 """Pictures of training runs: looked at through matplotlib's own objects, and read back as files."""
 
-import io
 import struct
 import zlib
 
@@ -34,7 +33,7 @@ def trained(X, y, *, epochs=2, validation=0.2):
 
 def drawn(figure):
     """Lay the figure out, as saving it does; return its axes by title, images under "images"."""
-    figure.savefig(io.BytesIO(), format="png")
+    figure.draw_without_rendering()
     axes = {axes.get_title(): axes for axes in figure.axes if axes.get_title() in PARTS}
     axes["images"] = [ax for ax in figure.axes if ax.get_title() not in PARTS and ax.images]
     return axes

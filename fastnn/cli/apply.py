@@ -36,9 +36,21 @@ def _samples(
 
     path = Path(data)
     if data in DATA_NAMES or path.is_dir() or not path.exists():
-        dataset = datasets.load(data, labels=labels, label_column=label_column)
+        share = model.settings.get("test_fraction")  # what training left for testing
+        dataset = datasets.load(
+            data,
+            labels=labels,
+            label_column=label_column,
+            test_fraction=share if isinstance(share, float) else datasets.TEST_FRACTION,
+        )
         return Table(dataset.X_test, dataset.y_test, dataset.feature_names)
-    table = datasets.read_samples(path, labels=labels, label_column=label_column, labelled=labelled)
+    table = datasets.read_samples(
+        path,
+        labels=labels,
+        label_column=label_column,
+        labelled=labelled,
+        features=model.feature_names or (),
+    )
     X, _ = datasets.flatten_images(table.X, path)
     table = Table(X, table.y, table.feature_names).widen(model.network.n_features)
     if model.feature_names is not None:

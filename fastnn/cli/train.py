@@ -119,8 +119,8 @@ WEIGHT_DECAY = 0.01
 @click.option(
     "--standardize/--no-standardize",
     default=None,
-    help="Give each feature mean 0 and variance 1. [default: for tables of numbers; not "
-    "for bytes of images, not for svmlight]",
+    help="Give each feature mean 0 and variance 1. [default: for tables with values "
+    "beyond -1..1; not for bytes of images, not for svmlight]",
 )
 @click.option(
     "--validation",
@@ -184,7 +184,6 @@ def train(
     """
     from fastnn import datasets
     from fastnn.engine import get_engine
-    from fastnn.inputs import is_sparse
     from fastnn.interrupts import stop_on_interrupt
     from fastnn.network import Network
     from fastnn.objective import Objective
@@ -205,12 +204,13 @@ def train(
             report=report,
         )
     if standardize is None:
-        standardize = dataset.scale is None and not is_sparse(dataset.X_train)
+        standardize = _wants_standardizing(dataset)
     _check_samples(dataset, None if standardize else settings["dtype"])
     sizes = (dataset.X_train.shape[1], *sum(hidden, ()), len(dataset.classes))
     network = Network(sizes, activation=activation)
+    watched = f" ({validation:.0%} of them held out to watch)" if validation else ""
     headline = (
-        f"{dataset.name}: {dataset.X_train.shape[0]} samples to train on, "
+        f"{dataset.name}: {dataset.X_train.shape[0]} samples to train on{watched}, "
         f"{dataset.X_test.shape[0]} to test with; network {'-'.join(map(str, sizes))}"
     )
     interrupted, diverged = False, None
@@ -235,7 +235,7 @@ def train(
             model, interrupted = error.model, True
         except DivergedError as error:
             model, diverged = error.model, error
-    model.settings["data"] = dataset.name
+    model.settings.update(data=dataset.name, test_fraction=test_fraction)
     if diverged is not None:
         write_json(json_path, _result(model, dataset))
         raise diverged
@@ -261,6 +261,15 @@ def _optimizer(name: str, momentum: float | None, weight_decay: float | None) ->
     if name == "adam":
         return Adam()
     return Adam(weight_decay=WEIGHT_DECAY if weight_decay is None else weight_decay)
+
+
+def _wants_standardizing(dataset: "Dataset") -> bool:
+    """Tell whether samples are a table of numbers that nobody has scaled yet."""
+    from fastnn.inputs import is_sparse, prepare
+
+    if dataset.scale is not None or is_sparse(dataset.X_train):
+        return False
+    return prepare(dataset.X_train).largest > 1
 
 
 def _check_samples(dataset: "Dataset", dtype: str | None) -> None:
@@ -290,7 +299,7 @@ def _finish(
     rows: list[tuple[str, Any]] = [
         ("test accuracy", f"{accuracy:.4f}"),
         ("test loss", f"{loss:.4f}"),
-        ("training took", f"{sum(history.seconds):.2f} s for {history.epochs} epochs"),
+        ("training took", f"{sum(history.seconds):.2f} s, epochs: {history.epochs}"),
     ]
     if history.best_epoch is not None:
         rows.append(("best epoch", history.best_epoch))

@@ -7,6 +7,7 @@ Whatever is wrong with a file becomes one ``InputError`` that names it.
 
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,13 @@ def sniff(path: Path) -> str:
     return "svmlight" if re.match(r"\S+(\s+qid:\d+)?\s+\d+:\S", first) else "csv"
 
 
-def read_table(path: Path, *, label_column: str | None = None, labelled: bool = True) -> Table:
+def read_table(
+    path: Path,
+    *,
+    label_column: str | None = None,
+    labelled: bool = True,
+    features: Sequence[str] = (),
+) -> Table:
     """Read samples from a file of any format but npz.
 
     Parameters
@@ -71,6 +78,8 @@ def read_table(path: Path, *, label_column: str | None = None, labelled: bool = 
         does not hold numbers.
     labelled : bool, default=True
         Whether a CSV file must have a label column.
+    features : sequence of str
+        Columns of a CSV file that are features, whatever they are called.
     """
     found = sniff(path)
     if label_column is not None and found != "csv":
@@ -82,7 +91,7 @@ def read_table(path: Path, *, label_column: str | None = None, labelled: bool = 
     if found == "svmlight":
         return read_svmlight(path)
     if found == "csv":
-        return read_csv(path, label_column=label_column, labelled=labelled)
+        return read_csv(path, label_column=label_column, labelled=labelled, features=features)
     raise InputError(f"{path}: an npz file does not fit here; expected IDX, npy, CSV or svmlight")
 
 

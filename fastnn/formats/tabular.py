@@ -3,7 +3,7 @@
 import csv
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +18,13 @@ LABEL_NAMES = ("label", "labels", "class", "target", "y")
 LONGEST_LABEL = 200  # characters
 
 
-def read_csv(path: Path, *, label_column: str | None = None, labelled: bool = True) -> Table:
+def read_csv(
+    path: Path,
+    *,
+    label_column: str | None = None,
+    labelled: bool = True,
+    features: Sequence[str] = (),
+) -> Table:
     """Read a CSV file with a header line; the label column becomes y, the others X.
 
     Commas, semicolons and tabs separate; cells may be quoted. If all features are whole numbers,
@@ -26,7 +32,7 @@ def read_csv(path: Path, *, label_column: str | None = None, labelled: bool = Tr
     """
     text = _text(path)
     header, delimiter = _header(path, text, labelled)
-    label = _label_position(path, text, header, delimiter, label_column, labelled)
+    label = _label_position(path, text, header, delimiter, label_column, labelled, features)
     codes: dict[str, int] = {}
 
     def encode(cell: str) -> float:
@@ -51,6 +57,9 @@ def read_csv(path: Path, *, label_column: str | None = None, labelled: bool = Tr
         fail(path, "it has a header and no samples")
     if cells.shape[1] != len(header):
         fail(path, f"the header names {len(header)} columns; the rows have {cells.shape[1]}")
+    if not np.isfinite(cells).all():
+        row, column = np.argwhere(~np.isfinite(cells))[0]
+        fail(path, f"sample {row + 1}, column {header[column]!r} is {cells[row, column]}")
     if label is None:
         return Table(_as_integers(cells), None, tuple(header))
     if "" in codes:
@@ -120,19 +129,21 @@ def _label_position(
     delimiter: str,
     label_column: str | None,
     labelled: bool,
+    features: Sequence[str],
 ) -> int | None:
     if label_column is not None:
         if header.count(label_column) != 1:
             fail(path, f"{header.count(label_column)} columns are called {label_column!r}")
         return header.index(label_column)
-    named = [place for place, name in enumerate(header) if name.lower() in LABEL_NAMES]
+    others = [place for place, name in enumerate(header) if name not in features]
+    named = [place for place in others if header[place].lower() in LABEL_NAMES]
     if len(named) == 1:
         return named[0]
     try:
         row = next((row for row in _rows(text, delimiter) if row), [])
     except csv.Error as error:
         fail(path, f"not a CSV file ({error})")
-    words = [place for place, cell in enumerate(row[: len(header)]) if not _is_number(cell)]
+    words = [place for place in others if place < len(row) and not _is_number(row[place])]
     if not named and len(words) == 1 and row[words[0]].strip():
         return words[0]
     if labelled:
