@@ -5,20 +5,21 @@ and ``params`` a dict with W1 (hidden, features), b1 (hidden, 1), W2 (classes, h
 b2 (classes, 1). ``train`` runs on an engine; the others are one formula each.
 
 Where the tutorial's own code goes wrong, these do not: ``softmax`` subtracts each column's maximum
-(one maximum for all turns a column far below it into 0/0), ``cross_entropy_loss`` leaves out the
-terms 0 * log(0), and ``backward`` uses the cache instead of a second forward pass.
+(one maximum for all turns a column far below it into 0/0), ``cross_entropy_loss`` stays finite
+where a probability rounds to 0, and ``backward`` uses the cache instead of a second forward pass.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastnn.checks import check_count
 from fastnn.console import print_line
 from fastnn.engine import DEFAULT_ENGINE, get_engine
 from fastnn.errors import InputError
-from fastnn.inputs import check_count, prepare
+from fastnn.inputs import Input, as_array, prepare
 from fastnn.network import Network, Parameters, aligned_zeros, float_dtype
 from fastnn.optimizers import SGD
 
@@ -77,10 +78,11 @@ def forward(X: Array, params: Params) -> tuple[Array, Cache]:
 
 
 def cross_entropy_loss(A2: Array, Y: Array) -> float:
-    """Return -sum(Y log A2) / samples; infinite only if the right class has probability 0."""
+    """Return -sum(Y log A2) / samples, finite also where a probability rounded to 0."""
     says = Y != 0
-    with np.errstate(divide="ignore"):
-        return float(-np.sum(Y[says] * np.log(A2[says])) / Y.shape[1])
+    # a probability that rounded to zero counts as the smallest normal number
+    likely = np.maximum(A2[says], np.finfo(A2.dtype).tiny)
+    return float(-np.sum(Y[says] * np.log(likely)) / Y.shape[1])
 
 
 def backward(X: Array, Y: Array, params: Params, cache: Cache) -> Params:
@@ -175,18 +177,25 @@ def train(
     """
     dtype = float_dtype(dtype)
     runner = get_engine(engine)
-    X_rows, labels, n_classes = _samples_as_rows(X, Y)
-    generator = np.random if seed is None else np.random.RandomState(seed)
-    params = _draw(generator.randn, X_rows.shape[1], hidden_size, n_classes)
+    samples, labels, n_classes = _samples_as_rows(X, Y, dtype)
+    n_samples = samples.n_samples
+    network = Network((samples.n_features, check_count("hidden_size", hidden_size), n_classes))
+    epochs = check_count("epochs", epochs)
+    full_batch = batch_size is None
+    batch_size = n_samples if batch_size is None else check_count("batch_size", batch_size)
+    try:
+        generator = np.random if seed is None else np.random.RandomState(seed)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"seed is {seed!r}: {error}") from error
 
-    network = Network((X_rows.shape[1], hidden_size, n_classes))
+    params = _draw(generator.randn, *network.layer_sizes)
     parameters = _to_parameters(params, network, dtype)
     optimizer_state = SGD().initialize(parameters)
-    samples = prepare(X_rows).astype(dtype)
-    order = np.arange(len(labels))
+    order = np.arange(n_samples)
+    batch_sizes = np.diff([*range(0, n_samples, batch_size), n_samples])
     for epoch in range(epochs):
-        if batch_size is not None:
-            order = generator.permutation(len(labels))
+        if not full_batch:
+            order = generator.permutation(n_samples)
         losses = runner.train(
             network,
             parameters,
@@ -194,10 +203,10 @@ def train(
             samples,
             labels,
             order,
-            batch_size=len(labels) if batch_size is None else check_count("batch_size", batch_size),
+            batch_size=batch_size,
             learning_rates=learning_rate,
         )
-        loss = float(losses.mean())
+        loss = float(losses @ batch_sizes / n_samples)
         if verbose and epoch % PRINT_EVERY == 0:
             print_line(f"Epoch {epoch}: Loss = {loss:.4f}")
         if callback is not None:
@@ -205,18 +214,24 @@ def train(
     return _to_params(parameters)
 
 
-def _samples_as_rows(X: ArrayLike, Y: ArrayLike) -> tuple[NDArray[Any], NDArray[np.intp], int]:
-    X, Y = np.asarray(X), np.asarray(Y)
+def _samples_as_rows(
+    X: ArrayLike, Y: ArrayLike, dtype: DTypeLike
+) -> tuple[Input, NDArray[np.intp], int]:
+    """Return samples as an engine takes them, their class indices, and the number of classes."""
+    X, Y = as_array("X", X), as_array("Y", Y)
     if X.ndim != 2 or Y.ndim != 2 or X.shape[1] != Y.shape[1]:
         raise InputError(
             f"X has shape {X.shape} and Y {Y.shape}; expected (features, samples) and "
             "(classes, samples): samples are columns here"
         )
-    one_hot = (np.count_nonzero(Y, axis=0) == 1) & (np.max(Y, axis=0, initial=0) == 1)
+    if Y.dtype.kind not in "biuf" or 0 in Y.shape:
+        raise InputError(f"Y has dtype {Y.dtype} and shape {Y.shape}; expected zeros and ones")
+    one_hot = (np.count_nonzero(Y, axis=0) == 1) & (Y.max(axis=0) == 1)
     if not one_hot.all():
         column = int(np.argmin(one_hot))
         raise InputError(f"column {column} of Y is not one-hot; expected a single 1, else zeros")
-    return X.T, Y.argmax(axis=0), Y.shape[0]
+    columns = prepare(X, dtype=dtype)  # here, where an error still names the caller's own indices
+    return prepare(columns.values.T), Y.argmax(axis=0), Y.shape[0]
 
 
 def _to_parameters(params: Params, network: Network, dtype: DTypeLike) -> Parameters:

@@ -1,7 +1,8 @@
 """The contract between the numerics and everything above them, and the way to get an engine.
 
 Nothing above this module knows which engine it runs on. ``train`` equals ``gradient`` then
-``update``, batch by batch, by definition; an engine may fuse them.
+``update``, batch by batch, by definition (a batch of zero weight is skipped); an engine may fuse
+them.
 """
 
 from threading import Event
@@ -43,7 +44,7 @@ class Engine(Protocol):
         parameters : Parameters
         X : array_like or Input, shape (n_samples, n_features)
         out : ndarray, shape (n_samples, n_outputs), optional
-            Of the parameters' dtype; receives the result.
+            Of the parameters' dtype; receives the result. It must not overlap X.
 
         Returns
         -------
@@ -171,13 +172,14 @@ class Engine(Protocol):
         ...
 
 
-def get_engine(name: str = DEFAULT_ENGINE, *, threads: int | None = None) -> Engine:
+def get_engine(name: str | Engine = DEFAULT_ENGINE, *, threads: int | None = None) -> Engine:
     """Return an engine.
 
     Parameters
     ----------
-    name : {"reference"}, default="reference"
+    name : {"reference"} or Engine, default="reference"
         "reference" is the specification, in NumPy. "fused" is reserved for the compiled engine.
+        An engine is returned as it is.
     threads : int, optional
         At most this many threads; None stands for the CPUs that this process may use.
 
@@ -190,6 +192,10 @@ def get_engine(name: str = DEFAULT_ENGINE, *, threads: int | None = None) -> Eng
     InputError
         For an unknown name, an engine that this version does not have, or a bad thread count.
     """
+    if not isinstance(name, str):
+        if threads is not None and threads != name.threads:
+            raise InputError(f"the engine has {name.threads} threads, not {threads}")
+        return name
     if name == "reference":
         return ReferenceEngine(threads)
     if name == "fused":

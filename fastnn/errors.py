@@ -22,22 +22,27 @@ class DivergedError(ArithmeticError):
     losses : ndarray
         The losses of the batches before it.
     model : Model or None
-        From ``fastnn.fit``: the model as the last good batch left it.
+        From ``fastnn.fit``: the model as the last good batch left it, or the last good epoch where
+        an update itself overflowed.
     """
 
     def __init__(self, batch: int, loss: float, losses: Any) -> None:
         super().__init__(
-            f"the loss of batch {batch} is {loss}; the parameters are as the batch before left "
-            "them. Try a smaller learning rate, inputs scaled to around 0..1, or float64"
+            f"training diverged: the loss of batch {batch} is {loss}. "
+            "Try a smaller learning rate, inputs scaled to around 0..1, or float64"
         )
         self.batch = batch
         self.loss = loss
         self.losses = losses
         self.model: Any = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # an exception is remade from its message otherwise, and cannot leave a worker process
+        return DivergedError, (self.batch, self.loss, self.losses), {"model": self.model}
+
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C ended ``fastnn.fit`` after the batch it was in; nothing is lost.
+    """Ctrl-C ended ``fastnn.fit`` after the batch it was in.
 
     Attributes
     ----------
@@ -51,3 +56,6 @@ class TrainingInterrupted(KeyboardInterrupt):
             "the model so far is this exception's .model"
         )
         self.model = model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TrainingInterrupted, (self.model,)

@@ -22,7 +22,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """
     target = _resolve(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except OSError as error:
+        error.filename = os.fspath(path)  # the caller knows nothing of the temporary one
+        raise
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -6,24 +6,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn.errors import InputError
+from fastnn.inputs import as_array
+from fastnn.records import is_number
 
 
 def as_labels(y: ArrayLike) -> NDArray[Any]:
     """Return labels as a flat array of integers, booleans or strings."""
-    labels = np.asarray(y)
+    labels = as_array("y", y)
     if labels.ndim != 1:
         raise InputError(f"y has shape {labels.shape}; expected (n_samples,), one label per sample")
     if not labels.size:
         raise InputError("y is empty; expected one label per sample")
-    if labels.dtype.kind in "OTS":
-        strings = [label for label in labels.tolist() if isinstance(label, str)]
-        if len(strings) != len(labels):
-            odd = next(label for label in labels.tolist() if not isinstance(label, str))
-            raise InputError(
-                f"y mixes labels of different kinds, such as {odd!r}; "
-                "expected all integers or all strings"
-            )
-        return np.asarray(strings)
+    if labels.dtype.kind in "OT":
+        labels = _one_kind(labels.tolist())
     if labels.dtype.kind == "f":
         whole = np.isfinite(labels) & (labels == np.floor(labels)) & (np.abs(labels) < 2**53)
         if not whole.all():
@@ -36,6 +31,18 @@ def as_labels(y: ArrayLike) -> NDArray[Any]:
     if labels.dtype.kind not in "iubU":
         raise InputError(f"y has dtype {labels.dtype}; expected integers or strings")
     return labels
+
+
+def _one_kind(labels: list[Any]) -> NDArray[Any]:
+    """Return Python objects as an array of strings or of numbers."""
+    if all(isinstance(label, str) for label in labels):
+        return np.asarray(labels)
+    if all(is_number(label) or isinstance(label, bool) for label in labels):
+        return as_array("y", labels)
+    odd = next(label for label in labels if not isinstance(label, str))
+    raise InputError(
+        f"y mixes labels of different kinds, such as {odd!r}; expected all integers or all strings"
+    )
 
 
 def encode_labels(

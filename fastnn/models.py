@@ -6,7 +6,8 @@ the input scaling and how it was trained. Nothing in it is executed on loading.
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def load(
     try:
         header, tensors = _read(Path(path))
         return _from_parts(header, tensors, runs_on)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         detail = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{os.fspath(path)} is not a model of fastnn: {detail}") from error
 
@@ -301,9 +302,7 @@ def _parameters(network: Network, tensors: dict[str, NDArray[Any]]) -> Parameter
 
 def _scaling(scale: Any, tensors: dict[str, NDArray[Any]], n_features: int) -> Scaling:
     """Take the scaling's arrays out of ``tensors`` and check them."""
-    if scale is not None and not (
-        isinstance(scale, float | int) and not isinstance(scale, bool) and scale != 0
-    ):
+    if not (isinstance(scale, float) and isfinite(scale) and scale != 0):
         raise ValueError(f"its scale is {scale!r}")
     offset, factor = tensors.pop("scaling.offset", None), tensors.pop("scaling.factor", None)
     for array in (offset, factor):
@@ -313,10 +312,12 @@ def _scaling(scale: Any, tensors: dict[str, NDArray[Any]], n_features: int) -> S
             raise ValueError("its input scaling does not fit the network")
     if (offset is None) != (factor is None):
         raise ValueError("its input scaling is not whole")
-    return Scaling(None if scale is None else float(scale), offset, factor)
+    return Scaling(scale, offset, factor)
 
 
-def _history(record: dict[str, Any]) -> History:
+def _history(record: Any) -> History:
+    if not isinstance(record, dict) or set(record) != {f.name for f in fields(History)}:
+        raise ValueError(f"its history is {record!r:.80}")
     history = History(**record)
     curves = (
         history.loss,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
 from operator import index
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -29,7 +30,7 @@ def float_dtype(dtype: DTypeLike) -> np.dtype[np.floating]:
     """Return ``dtype`` as float32 or float64; refuse any other."""
     with contextlib.suppress(TypeError):
         for known in DTYPES:
-            if np.dtype(dtype) == known:
+            if dtype is not None and np.dtype(dtype) == known:
                 return np.dtype(known)
     raise InputError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
 
@@ -177,23 +178,21 @@ class Parameters:
 
     Attributes
     ----------
-    vector : ndarray, shape (n_parameters,)
-        Writing to it changes the views, and the other way round.
     weights : tuple of ndarray
         ``weights[l]`` is a view of shape (fan_in, fan_out).
     biases : tuple of ndarray
         ``biases[l]`` is a view of shape (fan_out,).
     """
 
-    __slots__ = ("biases", "layer_sizes", "vector", "weights")
+    __slots__ = ("_vector", "biases", "layer_sizes", "weights")
 
     def __init__(self, layer_sizes: Sequence[int], vector: ArrayLike) -> None:
         self.layer_sizes = tuple(layer_sizes)
-        self.vector: NDArray[np.floating] = np.ascontiguousarray(vector)
-        float_dtype(self.vector.dtype)
-        if self.vector.shape != (count_parameters(self.layer_sizes),):
+        self._vector: NDArray[np.floating] = np.ascontiguousarray(vector)
+        float_dtype(self._vector.dtype)
+        if self._vector.shape != (count_parameters(self.layer_sizes),):
             raise InputError(
-                f"the parameter vector has shape {self.vector.shape}; a network of sizes "
+                f"the parameter vector has shape {self._vector.shape}; a network of sizes "
                 f"{self.layer_sizes} has ({count_parameters(self.layer_sizes)},)"
             )
         weights, biases, start = [], [], 0
@@ -204,6 +203,19 @@ class Parameters:
             start = stop
         self.weights: tuple[NDArray[np.floating], ...] = tuple(weights)
         self.biases: tuple[NDArray[np.floating], ...] = tuple(biases)
+
+    @property
+    def vector(self) -> NDArray[np.floating]:
+        """All parameters, flat; what is assigned is copied into it, so that the views stay."""
+        return self._vector
+
+    @vector.setter
+    def vector(self, values: ArrayLike) -> None:
+        self._vector[...] = values
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # copied slot by slot, the views would no longer be views
+        return Parameters, (self.layer_sizes, self._vector)
 
     @property
     def dtype(self) -> np.dtype[np.floating]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from fastnn.errors import InputError
+from fastnn.records import as_python_floats
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,6 @@ class Objective:
     alpha: float = 0.0
 
     def __post_init__(self) -> None:
-        # a NumPy scalar would lift float32 arithmetic to float64
-        object.__setattr__(self, "alpha", float(self.alpha))
+        as_python_floats(self, "alpha")
         if not (isfinite(self.alpha) and self.alpha >= 0):
             raise InputError(f"alpha is {self.alpha!r}; expected a finite number of at least 0")

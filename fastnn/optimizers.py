@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastnn.errors import InputError
 from fastnn.network import Parameters, aligned_zeros
+from fastnn.records import as_python_floats
 
 
 @dataclass
@@ -36,7 +37,9 @@ class OptimizerState:
 
     def copy(self) -> "OptimizerState":
         """Return an independent copy."""
-        return OptimizerState(self.optimizer, tuple(m.copy() for m in self.moments), self.step)
+        return OptimizerState(
+            self.optimizer, tuple(_aligned_copy(m) for m in self.moments), self.step
+        )
 
 
 def _initial_state(optimizer: "Optimizer", parameters: Parameters) -> OptimizerState:
@@ -45,15 +48,15 @@ def _initial_state(optimizer: "Optimizer", parameters: Parameters) -> OptimizerS
     return OptimizerState(optimizer, moments)
 
 
+def _aligned_copy(moment: NDArray[np.floating]) -> NDArray[np.floating]:
+    copy = aligned_zeros(moment.size, moment.dtype)
+    copy[:] = moment
+    return copy
+
+
 def _check_fraction(name: str, value: float) -> None:
     if not 0 <= value < 1:
         raise InputError(f"{name} is {value!r}; expected a number in [0, 1)")
-
-
-def _as_python_floats(record: object, *names: str) -> None:
-    # a NumPy scalar would lift float32 arithmetic to float64
-    for name in names:
-        object.__setattr__(record, name, float(getattr(record, name)))
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class SGD:
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        _as_python_floats(self, "momentum")
+        as_python_floats(self, "momentum")
+        object.__setattr__(self, "nesterov", bool(self.nesterov))
         _check_fraction("momentum", self.momentum)
         if self.nesterov and self.momentum == 0:
             raise InputError("nesterov=True needs a momentum above 0, such as 0.9")
@@ -133,7 +137,7 @@ class Adam:
     default_rate: ClassVar[float] = 0.002
 
     def __post_init__(self) -> None:
-        _as_python_floats(self, "beta_1", "beta_2", "epsilon", "weight_decay")
+        as_python_floats(self, "beta_1", "beta_2", "epsilon", "weight_decay")
         _check_fraction("beta_1", self.beta_1)
         _check_fraction("beta_2", self.beta_2)
         if not (isfinite(self.epsilon) and self.epsilon > 0):
@@ -145,6 +149,8 @@ class Adam:
 
     def initialize(self, parameters: Parameters) -> OptimizerState:
         """Return the state before the first step."""
+        if parameters.dtype.type(self.epsilon) == 0:
+            raise InputError(f"epsilon is {self.epsilon}, which is 0 in {parameters.dtype}")
         return _initial_state(self, parameters)
 
 

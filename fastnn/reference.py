@@ -15,18 +15,23 @@ that the network gives to the right class. For one sample with last values z and
     loss = -log p_y = log(sum_k exp(z_k)) - z_y
     d loss / d z_j = p_j - [j = y]     what the network said, minus what it should have said
 
-The chain rule carries that slope, called ``delta``, back through the layers. Where Z = A W + b, ::
+since the derivative of the logarithm is p_j, and that of -z_y is -1 where j = y. The batch's loss
+is a mean, so each row of that slope, called ``delta``, is multiplied by the sample's share in the
+mean: 1/m, or with sample weights w_i / sum(w).
 
-    dW = A^T delta          a weight's slope: what came in, times the slope of what went out
-    db = sum of delta       over the samples
-    dA = delta W^T          the slope for the layer before, still to be multiplied by the
-                            activation's derivative
+The chain rule carries ``delta`` back through the layers. Where Z_l = A_{l-1} W_l + b_l, ::
 
-An optimizer then moves all parameters a little against the slope. That is the whole of it; the
-code below is those lines in NumPy, plus two cares: exponentials never overflow, and a batch whose
-sample weights sum to zero moves nothing.
+    dW_l = A_{l-1}^T delta_l      a weight's slope: what came in, times the slope of what went out
+    db_l = sum of delta_l         over the samples
+    delta_{l-1} = (delta_l W_l^T) * activation'(Z_{l-1})
 
-The checks of what callers pass in stand in ``inputs.py``.
+An L2 penalty, if there is one, adds its own slope to each dW. Then the optimizer moves all
+parameters a little against the slope: plainly, with momentum, or with Adam's step sizes. The code
+below is those lines in NumPy, with two cares: exponentials never overflow, and a batch whose sample
+weights sum to zero moves nothing.
+
+What callers pass in is checked in ``checks.py``; ``objective.py`` and ``optimizers.py`` hold the
+settings.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,17 +42,20 @@ from threading import Event
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnn.errors import DivergedError, InputError
-from fastnn.inputs import (
-    Input,
+from fastnn.checks import (
     check_count,
-    check_features,
+    check_gradient,
     check_labels,
     check_learning_rates,
+    check_objective,
     check_order,
+    check_out,
     check_sample_weight,
-    prepare,
+    check_samples,
+    check_state,
 )
+from fastnn.errors import DivergedError
+from fastnn.inputs import Input
 from fastnn.network import Network, Parameters
 from fastnn.objective import Objective
 from fastnn.optimizers import SGD, OptimizerState
@@ -55,7 +63,9 @@ from fastnn.threads import blas_threads, resolve_threads
 
 Array = NDArray[np.floating]
 
-PREDICTION_BLOCK = 4096  # samples: bounds the memory for activations, not the result
+# Samples that predict takes at a time: bounds the memory for activations. BLAS may round the last
+# bits of a row otherwise in a block of another size.
+PREDICTION_BLOCK = 4096
 
 
 # --- the functions between the linear maps ------------------------------------------------------
@@ -84,7 +94,7 @@ ACTIVATION: dict[str, Callable[[Array], Array]] = {
     "identity": identity,
 }
 
-# The derivative of each, written in terms of its own output A: the value before is not needed.
+# The derivative of each, expressed through its own output A, so that Z need not be kept.
 DERIVATIVE: dict[str, Callable[[Array], Array]] = {
     "relu": lambda A: (A > 0).astype(A.dtype),  # 0 at the kink
     "tanh": lambda A: 1 - A * A,
@@ -94,24 +104,24 @@ DERIVATIVE: dict[str, Callable[[Array], Array]] = {
 
 
 def softmax(Z: Array) -> Array:
-    """Return exp(z_j) / sum_k exp(z_k) for each row.
-
-    Subtracting a row's maximum changes nothing in the quotient and keeps every exponent at or
-    below zero, so that exp never overflows and the sum is at least 1.
-    """
-    E = np.exp(Z - Z.max(axis=1, keepdims=True))
+    """Return exp(z_j) / sum_k exp(z_k) for each row."""
+    E = np.exp(below_zero(Z))
     return E / E.sum(axis=1, keepdims=True)
 
 
 def cross_entropy(Z: Array, y: NDArray[np.intp]) -> Array:
     """Return -log softmax(Z)[i, y_i] for each row i, shape (m,).
 
-    Taken from the logits, as log(sum_k exp(z_k - max)) - (z_y - max): the probability itself may
-    round to zero, whose logarithm would be lost.
+    Taken from the logits rather than from the probability, which may have rounded to zero.
     """
-    shifted = Z - Z.max(axis=1, keepdims=True)
+    shifted = below_zero(Z)
     losses: Array = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(y)), y]
     return losses
+
+
+def below_zero(Z: Array) -> Array:
+    """Subtract each row's maximum: neither function above changes, and exp cannot overflow."""
+    return Z - Z.max(axis=1, keepdims=True)
 
 
 # --- one pass forward, one pass back ------------------------------------------------------------
@@ -228,15 +238,11 @@ class ReferenceEngine:
         out: Array | None = None,
     ) -> Array:
         """Return class probabilities; see ``Engine.predict``."""
-        samples = _fitting_input(network, parameters, X)
+        samples = check_samples(network, parameters, X)
         shape = (samples.n_samples, network.n_outputs)
         if out is None:
             out = np.empty(shape, parameters.dtype)
-        elif out.shape != shape or out.dtype != parameters.dtype:
-            raise InputError(
-                f"out has shape {out.shape} and dtype {out.dtype}; "
-                f"expected {shape} and {parameters.dtype}"
-            )
+        check_out(out, shape, parameters)
         with _numerics(self.threads):
             for start in range(0, samples.n_samples, PREDICTION_BLOCK):
                 block = slice(start, start + PREDICTION_BLOCK)
@@ -255,9 +261,10 @@ class ReferenceEngine:
         sample_weight: ArrayLike | None = None,
     ) -> tuple[float, Array]:
         """Return the loss over all rows of X, and its gradient; see ``Engine.gradient``."""
-        samples = _fitting_input(network, parameters, X)
+        samples = check_samples(network, parameters, X)
         labels = check_labels(y, samples.n_samples, network.n_outputs)
         weights = check_sample_weight(sample_weight, samples.n_samples)
+        check_objective(objective)
         with _numerics(self.threads):
             rows = samples.rows(slice(None), parameters.dtype)
             return loss_and_gradient(network, parameters, rows, labels, weights, objective)
@@ -270,8 +277,8 @@ class ReferenceEngine:
         learning_rate: float,
     ) -> None:
         """Move the parameters by one step, in place; see ``Engine.update``."""
-        _check_layout("gradient", gradient, parameters)
-        _check_state(optimizer_state, parameters)
+        check_gradient(gradient, parameters)
+        check_state(optimizer_state, parameters)
         (rate,) = check_learning_rates(learning_rate, 1)
         with _numerics(self.threads):
             step(parameters.vector, gradient, optimizer_state, float(rate))
@@ -292,14 +299,15 @@ class ReferenceEngine:
         stop: Event | None = None,
     ) -> NDArray[np.float64]:
         """Train on the mini-batches that ``order`` spells out, in place; see ``Engine.train``."""
-        samples = _fitting_input(network, parameters, X)
+        samples = check_samples(network, parameters, X)
         labels = check_labels(y, samples.n_samples, network.n_outputs)
         weights = check_sample_weight(sample_weight, samples.n_samples)
+        check_objective(objective)
         indices = check_order(order, samples.n_samples)
         batch_size = check_count("batch_size", batch_size)
         n_batches = -(-len(indices) // batch_size)
         rates = check_learning_rates(learning_rates, n_batches)
-        _check_state(optimizer_state, parameters)
+        check_state(optimizer_state, parameters)
 
         losses = np.empty(n_batches)
         with _numerics(self.threads):
@@ -320,37 +328,8 @@ class ReferenceEngine:
         return losses
 
 
-# --- what the verbs share -----------------------------------------------------------------------
-
-
 @contextmanager
 def _numerics(threads: int) -> Iterator[None]:
-    """Limit BLAS, and leave overflow to ``DivergedError`` rather than to NumPy's warnings."""
+    """Inside a verb: limit BLAS; ``DivergedError`` tells of overflow, not NumPy's warnings."""
     with blas_threads(threads), np.errstate(over="ignore", invalid="ignore"):
         yield
-
-
-def _fitting_input(network: Network, parameters: Parameters, X: ArrayLike | Input) -> Input:
-    if parameters.layer_sizes != network.layer_sizes:
-        raise InputError(
-            f"the parameters are for layer sizes {parameters.layer_sizes}; "
-            f"the network has {network.layer_sizes}"
-        )
-    samples = prepare(X)
-    check_features(samples, network.n_features)
-    samples.require_dtype(parameters.dtype)
-    return samples
-
-
-def _check_layout(name: str, vector: Array, parameters: Parameters) -> None:
-    expected = parameters.vector
-    if vector.shape != expected.shape or vector.dtype != expected.dtype:
-        raise InputError(
-            f"{name} has shape {vector.shape} and dtype {vector.dtype}; the parameters have "
-            f"{expected.shape} and {expected.dtype}"
-        )
-
-
-def _check_state(state: OptimizerState, parameters: Parameters) -> None:
-    for name, moment in zip(state.optimizer.moment_names, state.moments, strict=True):
-        _check_layout(name, moment, parameters)

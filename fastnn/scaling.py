@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastnn.errors import InputError
-from fastnn.inputs import Input, is_sparse, prepare
+from fastnn.inputs import Input, as_array, is_sparse, prepare
+from fastnn.network import float_dtype
 
 BLOCK = 4096  # samples: bounds the memory for float64 copies
 
@@ -21,22 +22,24 @@ class Scaling:
 
     Attributes
     ----------
-    scale : float or None
-        What one unit of an integer is worth; floating-point values are taken as already scaled.
+    scale : float
+        What one unit of an integer is worth. Where it is not 1, X must hold integers, or be an
+        ``Input`` that was prepared with the same scale or from floating-point values: those are
+        taken as already scaled.
     offset, factor : ndarray of float64, shape (n_features,), or None
-        Standardisation: the network sees ``(x - offset) * factor``.
+        Standardisation, after the scale: the network sees ``(x - offset) * factor``.
     """
 
-    scale: float | None = None
+    scale: float = 1.0
     offset: NDArray[np.float64] | None = None
     factor: NDArray[np.float64] | None = None
 
     def apply(self, X: Any, dtype: DTypeLike) -> Input:
         """Return X as the network sees it, prepared."""
         samples = X if isinstance(X, Input) else self._prepare(X)
-        if self.scale is not None and samples.scale not in (None, self.scale):
+        if samples.is_integer and samples.scale != self.scale:
             raise InputError(
-                f"X was prepared with scale {samples.scale}; the model's is {self.scale}"
+                f"X was prepared with scale {samples.scale:g}; the model's is {self.scale:g}"
             )
         if self.offset is None or self.factor is None:
             return samples.astype(dtype)
@@ -44,16 +47,29 @@ class Scaling:
             raise InputError(
                 f"X has {samples.n_features} features; the model expects {len(self.offset)}"
             )
-        result = np.empty((samples.n_samples, samples.n_features), dtype)
-        for start in range(0, samples.n_samples, BLOCK):
-            block = slice(start, start + BLOCK)
-            with np.errstate(over="ignore"):  # prepare says where it is
+        result = np.empty((samples.n_samples, samples.n_features), float_dtype(dtype))
+        with np.errstate(over="ignore"):  # said below
+            for start in range(0, samples.n_samples, BLOCK):
+                block = slice(start, start + BLOCK)
                 result[block] = (samples.rows(block, np.float64) - self.offset) * self.factor
+        if not np.isfinite(result).all():
+            row, column = np.argwhere(~np.isfinite(result))[0]
+            raise InputError(
+                f"X[{row}, {column}] is so far from the samples of training that standardised it "
+                f"overflows {result.dtype}"
+            )
         return prepare(result)
 
     def _prepare(self, X: Any) -> Input:
-        values = X if is_sparse(X) else np.asarray(X)
-        return prepare(values, scale=self.scale if values.dtype.kind in "iub" else None)
+        if self.scale == 1.0:
+            return prepare(X)
+        values = X if is_sparse(X) else as_array("X", X)
+        if values.dtype.kind not in "iub":
+            raise InputError(
+                f"X has dtype {values.dtype}; the model takes integers, each unit worth "
+                f"{self.scale:g}. Samples that are scaled already are given as fastnn.prepare(X)"
+            )
+        return prepare(values, scale=self.scale)
 
 
 def standardization(samples: Input, rows: NDArray[np.intp]) -> Scaling:
@@ -83,7 +99,7 @@ def standardization(samples: Input, rows: NDArray[np.intp]) -> Scaling:
             f"feature {feature} of X has values too large to standardise; scale it down first"
         )
     spread = np.sqrt(squares / len(rows))
-    return Scaling(None, origin + shift, 1 / np.where(spread > 0, spread, 1.0))
+    return Scaling(samples.scale, origin + shift, 1 / np.where(spread > 0, spread, 1.0))
 
 
 def _from_origin(

@@ -4,7 +4,11 @@ NumPy's BLAS has one pool of threads for the whole process, so its limit is shar
 threads. Entering and leaving it one by one would let the first to leave restore the full pool
 under the feet of the others, and the last to leave restore a limit that was never the original.
 Here the first user notes the original, the limit in force is the smallest that anyone inside asked
-for, and the last one out restores the original.
+for, and the last one out restores the original. A limit that the caller has already set is never
+raised.
+
+The libraries are looked up once: to search the process for them takes 0.7 ms, to set their limit a
+few microseconds.
 """
 
 import os
@@ -12,8 +16,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import index
+from typing import Any
 
-from threadpoolctl import threadpool_limits
+import numpy as np  # noqa: F401  # loads the BLAS that is looked up below
+from threadpoolctl import ThreadpoolController
 
 from fastnn.errors import InputError
 
@@ -48,40 +54,44 @@ def resolve_threads(threads: int | None) -> int:
 
 
 class _BlasLimit:
-    """The limits asked for by all who are inside, and the original limits to go back to."""
+    """What those inside asked for, and the thread counts to go back to."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._inside: list[int] = []
-        self._original: threadpool_limits | None = None
+        self._libraries: list[Any] | None = None
+        self._inside: dict[object, int] = {}
+        self._original: list[int] = []
 
-    def enter(self, threads: int) -> None:
+    def enter(self, user: object, threads: int) -> None:
         with self._lock:
-            self._inside.append(threads)
-            try:
-                limit = threadpool_limits(limits=min(self._inside), user_api="blas")
-            except BaseException:
-                self._inside.remove(threads)
-                raise
-            if self._original is None:
-                self._original = limit
+            if self._libraries is None:
+                self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+            if not self._inside:
+                self._original = [library.get_num_threads() for library in self._libraries]
+            self._inside[user] = threads
+            self._apply()
 
-    def leave(self, threads: int) -> None:
+    def leave(self, user: object) -> None:
+        """Undo ``enter``; does nothing for one who is not inside."""
         with self._lock:
-            self._inside.remove(threads)
-            if self._inside:
-                threadpool_limits(limits=min(self._inside), user_api="blas")
-            elif self._original is not None:
-                self._original.restore_original_limits()
-                self._original = None
+            if user in self._inside:
+                others = {key: value for key, value in self._inside.items() if key is not user}
+                self._apply(others)
+                self._inside = others  # last: an interrupt before it leaves this to be called again
+
+    def _apply(self, inside: dict[object, int] | None = None) -> None:
+        limits = (self._inside if inside is None else inside).values()
+        for library, original in zip(self._libraries or (), self._original, strict=True):
+            wanted = min([original, *limits])
+            if library.get_num_threads() != wanted:
+                library.set_num_threads(wanted)
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's other threads: they do not exist in the child."""
         self._lock = threading.Lock()
-        self._inside = []
-        if self._original is not None:
-            self._original.restore_original_limits()
-            self._original = None
+        if self._inside:
+            self._apply({})
+            self._inside = {}
 
 
 _blas_limit = _BlasLimit()
@@ -95,8 +105,13 @@ def blas_threads(threads: int) -> Iterator[None]:
 
     While several Python threads are inside, the smallest limit holds for all of them.
     """
-    _blas_limit.enter(threads)
+    user = object()
     try:
+        _blas_limit.enter(user, threads)
         yield
     finally:
-        _blas_limit.leave(threads)
+        try:
+            _blas_limit.leave(user)
+        except BaseException:  # Ctrl-C, of all moments now
+            _blas_limit.leave(user)
+            raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import isfinite, nan
 from threading import Event
 from time import perf_counter
 from typing import Any
@@ -12,15 +12,17 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn import __version__
 from fastnn.callbacks import Callback, EarlyStopping, Epoch, print_epoch
+from fastnn.checks import check_count, check_features, check_instance, check_sample_weight
 from fastnn.engine import DEFAULT_ENGINE, Engine, get_engine
 from fastnn.errors import DivergedError, InputError, TrainingInterrupted
-from fastnn.inputs import Input, check_count, check_features, check_sample_weight, prepare
+from fastnn.inputs import Input, as_array, prepare
 from fastnn.interrupts import stop_on_interrupt
 from fastnn.labels import encode_labels, split_rows
 from fastnn.models import Model, loss_and_accuracy
 from fastnn.network import Network, Parameters, float_dtype
 from fastnn.objective import Objective
 from fastnn.optimizers import Adam, Optimizer
+from fastnn.records import is_number
 from fastnn.scaling import Scaling, standardization
 from fastnn.schedules import Schedule, get_schedule, learning_rates
 
@@ -51,7 +53,7 @@ def fit(
     scale: float | None = None,
     standardize: bool = False,
     feature_names: Sequence[str] | None = None,
-    engine: str = DEFAULT_ENGINE,
+    engine: str | Engine = DEFAULT_ENGINE,
     threads: int | None = None,
     dtype: DTypeLike = "float32",
     verbose: bool = False,
@@ -111,7 +113,8 @@ def fit(
     InputError
         If something does not fit; nothing was trained.
     DivergedError
-        If the loss stopped being finite; ``.model`` is the model as the last good batch left it.
+        If the loss or a parameter stopped being finite; ``.model`` is the model as the last good
+        batch left it, or the last good epoch where an update itself overflowed.
     TrainingInterrupted
         On Ctrl-C (it is a KeyboardInterrupt); ``.model`` is the model so far.
 
@@ -125,6 +128,10 @@ def fit(
     >>> accuracy > 0.9
     True
     """
+    check_instance("network", network, Network)
+    check_instance("objective", objective, Objective)
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise InputError(f"optimizer is {optimizer!r:.80}; expected fastnn.SGD() or fastnn.Adam()")
     runner = get_engine(engine, threads=threads)
     recipe = _Recipe(
         optimizer=Adam() if optimizer is None else optimizer,
@@ -136,42 +143,62 @@ def fit(
     )
     early_stopping = None
     if patience is not None:
+        patience = check_count("patience", patience)
         if validation is None:
             raise InputError("patience needs validation data: pass validation=0.1, for example")
-        early_stopping = EarlyStopping(check_count("patience", patience), tol)
+        if not (is_number(tol) and isfinite(tol)):
+            raise InputError(f"tol is {tol!r}; expected a finite number")
+        early_stopping = EarlyStopping(patience, tol)
+    if callable(callbacks):
+        raise InputError("callbacks is a function; expected a sequence: callbacks=[function]")
+    listeners: list[Callback] = [*callbacks]
+    if verbose:
+        listeners.append(print_epoch)
+    if early_stopping is not None:
+        listeners.append(early_stopping)
+    names = _checked_names(feature_names, network.n_features)
     # streams of their own, so that what one draws does not shift the others
     start, shuffles, split = _spawn_generators(seed, 3)
 
-    data = _gather(
-        network, X, y, sample_weight, classes, validation, split, scale, standardize, dtype
+    samples = _label_samples(network, X, y, classes, scale)
+    rows, held_out = _hold_out(samples.labels, validation, split)
+    scaling = Scaling(samples.X.scale)
+    if standardize:
+        scaling = standardization(samples.X, rows)
+    data = _Data(
+        samples=scaling.apply(samples.X, dtype),
+        labels=samples.labels,
+        weights=check_sample_weight(sample_weight, samples.X.n_samples),
+        rows=rows,
+        validation=None,
     )
-    parameters = _starting_point(network, parameters, start, dtype)
+    if held_out is not None:
+        data.validation = data.samples.take(held_out), samples.labels[held_out]
+    elif isinstance(validation, tuple):
+        other = _label_samples(network, validation[0], validation[1], samples.classes, scale)
+        data.validation = scaling.apply(other.X, dtype), other.labels
+
     model = Model(
         network=network,
-        parameters=parameters,
-        classes=data.classes,
+        parameters=_starting_point(network, parameters, start, dtype),
+        classes=samples.classes,
         engine=runner,
-        scaling=data.scaling,
-        feature_names=None if feature_names is None else tuple(feature_names),
+        scaling=scaling,
+        feature_names=names,
         settings={
             **recipe.settings(),
             "patience": patience,
             "seed": int(seed) if isinstance(seed, int | np.integer) else None,
-            "standardize": standardize,
-            "n_samples": len(data.rows),
+            "standardize": bool(standardize),
+            "n_samples": len(rows),
             "n_validation": 0 if data.validation is None else data.validation[0].n_samples,
-            "dtype": parameters.dtype.name,
+            "dtype": float_dtype(dtype).name,
             "engine": runner.name,
             "threads": runner.threads,
             "fastnn": __version__,
             "numpy": np.__version__,
         },
     )
-    listeners: list[Callback] = [*callbacks]
-    if verbose:
-        listeners.append(print_epoch)
-    if early_stopping is not None:
-        listeners.append(early_stopping)
     with stop_on_interrupt() as stop:
         try:
             _run_epochs(runner, recipe, data, model, listeners, shuffles, stop)
@@ -179,9 +206,10 @@ def fit(
             model.history.stopped = "diverged"
             error.model = model
             raise
-        if early_stopping is not None:
-            early_stopping.restore(parameters)
-            model.history.best_epoch = early_stopping.best_epoch
+        finally:
+            if early_stopping is not None:
+                early_stopping.restore(model.parameters)
+                model.history.best_epoch = early_stopping.best_epoch
         if stop.is_set():
             model.history.stopped = "interrupted"
             raise TrainingInterrupted(model)
@@ -211,15 +239,14 @@ class _Recipe:
     @property
     def rate(self) -> float:
         rate = self.optimizer.default_rate if self.learning_rate is None else self.learning_rate
-        if not (isfinite(rate) and rate > 0):
+        if not (is_number(rate) and isfinite(rate) and rate > 0):
             raise InputError(f"learning_rate is {rate!r}; expected a finite number above 0")
         return float(rate)
 
     def settings(self) -> dict[str, Any]:
         return {
-            "optimizer": type(self.optimizer).__name__,
-            **asdict(self.optimizer),
-            **asdict(self.objective),
+            "optimizer": {"name": type(self.optimizer).__name__, **asdict(self.optimizer)},
+            "objective": asdict(self.objective),
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "learning_rate": self.rate,
@@ -228,6 +255,15 @@ class _Recipe:
 
 
 @dataclass(frozen=True)
+class _Labelled:
+    """Samples before any scaling, and the class index of each."""
+
+    X: Input
+    labels: NDArray[np.intp]
+    classes: NDArray[Any]
+
+
+@dataclass
 class _Data:
     """What to train on: ``rows`` of ``samples``; validation data are kept apart."""
 
@@ -236,50 +272,46 @@ class _Data:
     weights: NDArray[np.float64] | None
     rows: NDArray[np.intp]
     validation: tuple[Input, NDArray[np.intp]] | None
-    scaling: Scaling
-    classes: NDArray[Any]
 
 
-def _gather(
+def _label_samples(
     network: Network,
     X: ArrayLike | Input,
     y: ArrayLike,
-    sample_weight: ArrayLike | None,
     classes: ArrayLike | None,
-    validation: float | tuple[ArrayLike | Input, ArrayLike] | None,
-    split: np.random.Generator,
     scale: float | None,
-    standardize: bool,
-    dtype: DTypeLike,
-) -> _Data:
-    raw = prepare(X, scale=scale)
-    check_features(raw, network.n_features)
+) -> _Labelled:
+    """Check samples and labels against the network and each other."""
+    samples = prepare(X, scale=scale)
+    check_features(samples, network.n_features)
     labels, known = encode_labels(y, network.n_outputs, classes)
-    if len(labels) != raw.n_samples:
-        raise InputError(f"y has {len(labels)} labels for {raw.n_samples} samples in X")
-    weights = check_sample_weight(sample_weight, raw.n_samples)
+    if len(labels) != samples.n_samples:
+        raise InputError(f"y has {len(labels)} labels for {samples.n_samples} samples in X")
+    return _Labelled(samples, labels, known)
 
-    rows, held_out = np.arange(raw.n_samples), None
-    if isinstance(validation, float | int):
-        rows, held_out = split_rows(labels, validation, split)
-    scaling = standardization(raw, rows) if standardize else Scaling(scale)
-    samples = scaling.apply(raw, dtype)
 
-    kept_apart = None
-    if held_out is not None:
-        kept_apart = samples.take(held_out), labels[held_out]
-    elif validation is not None:
-        X_val, y_val = validation  # type: ignore[misc]
-        val_samples = scaling.apply(X_val, dtype)
-        check_features(val_samples, network.n_features)
-        val_labels, _ = encode_labels(y_val, network.n_outputs, known)
-        if len(val_labels) != val_samples.n_samples:
-            raise InputError(
-                f"the validation data have {len(val_labels)} labels for "
-                f"{val_samples.n_samples} samples"
-            )
-        kept_apart = val_samples, val_labels
-    return _Data(samples, labels, weights, rows, kept_apart, scaling, known)
+def _hold_out(
+    labels: NDArray[np.intp],
+    validation: float | tuple[ArrayLike | Input, ArrayLike] | None,
+    generator: np.random.Generator,
+) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
+    """Return the rows to train on, and those to validate with if a share was asked for."""
+    if validation is None or (isinstance(validation, tuple) and len(validation) == 2):
+        return np.arange(len(labels)), None
+    if not isinstance(validation, float | int | np.floating):
+        raise InputError(
+            f"validation is {validation!r:.80}; expected a share such as 0.1, or a tuple (X, y)"
+        )
+    return split_rows(labels, float(validation), generator)
+
+
+def _checked_names(names: Sequence[str] | None, n_features: int) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    found = tuple(as_array("feature_names", names).tolist())
+    if len(found) != n_features or not all(isinstance(name, str) for name in found):
+        raise InputError(f"feature_names is {names!r:.80}; expected {n_features} strings")
+    return found
 
 
 def _starting_point(
@@ -322,20 +354,29 @@ def _run_epochs(
             n_batches,
             recipe.epochs * n_batches,
         )
+        before = parameters.vector.copy()
         started = perf_counter()
-        losses = engine.train(
-            model.network,
-            parameters,
-            state,
-            data.samples,
-            data.labels,
-            order,
-            batch_size=recipe.batch_size,
-            learning_rates=rates,
-            objective=recipe.objective,
-            sample_weight=data.weights,
-            stop=stop,
-        )
+        try:
+            losses = engine.train(
+                model.network,
+                parameters,
+                state,
+                data.samples,
+                data.labels,
+                order,
+                batch_size=recipe.batch_size,
+                learning_rates=rates,
+                objective=recipe.objective,
+                sample_weight=data.weights,
+                stop=stop,
+            )
+            if not np.isfinite(parameters.vector).all():
+                # the last update overflowed, and no loss came after it to say so
+                raise DivergedError(len(losses), nan, losses)
+        except DivergedError:
+            if not np.isfinite(parameters.vector).all():
+                parameters.vector[:] = before
+            raise
         seconds = perf_counter() - started
         if len(losses) < n_batches:
             return
@@ -359,8 +400,8 @@ def _run_epochs(
             parameters,
         )
         # every callback hears of every epoch, also of the one that ends training
-        wishes = [callback(epoch) is True for callback in callbacks]
-        if any(wishes):
+        wishes = [callback(epoch) in (True, np.True_) for callback in callbacks]
+        if any(wishes) and number < recipe.epochs:
             history.stopped = "early"
             return
 

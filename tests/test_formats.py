@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -278,16 +279,9 @@ def test_a_folder_is_no_file(folder):
             reader(folder)
 
 
-def test_a_pipe_is_no_file(folder):
-    path = folder / "pipe.csv"
-    os.mkfifo(path)
-    other_end = os.open(path, os.O_RDWR)  # without it, to open the pipe would wait
-    os.write(other_end, b"a,label\n1,2\n")
-    try:
-        with pytest.raises(InputError, match="it is a pipe or a device; expected a file"):
-            read_table(path)
-    finally:
-        os.close(other_end)
+def test_a_device_is_no_file():
+    with pytest.raises(InputError, match="it is a pipe or a device; expected a file"):
+        read_table(Path(os.devnull))
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,9 @@ from fastnn.scaling import Scaling, standardization
         (np.ones((2, 3), ">f4"), "float32"),
         (np.ones((2, 3), bool), "uint8"),
         (np.ones((2, 3), np.int16), "int16"),
-        (np.ones((2, 3), np.int32), "float64"),
+        (np.ones((2, 3), np.int32), "int32"),
         (np.ones((2, 3), object), "float64"),
-        ([[1, 2, 3], [4, 5, 6]], "float64"),
+        ([[1, 2, 3], [4, 5, 6]], "int64"),
         (pd.DataFrame({"a": [1.0, 2.0], "b": [3, 4], "c": [True, False]}), "float64"),
         (scipy.sparse.csr_matrix(np.ones((2, 3))), "float64"),
         (scipy.sparse.coo_array(np.ones((2, 3), np.float32)), "float32"),
@@ -36,7 +36,8 @@ def test_the_dtype_that_is_kept(X, dtype):
     assert prepared.values.dtype == dtype
     assert prepared.values.dtype.isnative
     assert (prepared.n_samples, prepared.n_features) == (2, 3)
-    assert (prepared.scale is None) == (prepared.values.dtype.kind == "f")
+    assert prepared.is_integer == (prepared.values.dtype.kind in "iu")
+    assert prepared.scale == 1.0
 
 
 def test_an_array_in_place_is_not_copied():
@@ -55,7 +56,6 @@ def test_density_and_largest_are_measured():
 
 
 def test_sparse_duplicates_are_summed_without_changing_the_input():
-    X = scipy.sparse.coo_matrix(([1.0, 2.0], ([0, 0], [1, 1])), shape=(1, 3)).tocsr()
     X = scipy.sparse.csr_matrix(([1.0, 2.0], [1, 1], [0, 2]), shape=(1, 3))
     np.testing.assert_array_equal(fastnn.prepare(X).rows(slice(None), "float64"), [[0, 3, 0]])
     assert X.nnz == 2
@@ -74,7 +74,10 @@ def test_sparse_duplicates_are_summed_without_changing_the_input():
         (np.ones((2, 2), complex), "complex128"),
         (np.array([["a", "b"]]), "expected numbers"),
         (np.array([["a", 1]], object), "not a table of numbers"),
-        ([[1, 2], [3]], "not a table of numbers"),
+        ([[1, 2], [3]], "X is not an array of numbers"),
+        ([[10**400]], "too large|too big"),
+        (np.ma.masked_array(np.ones((2, 2)), mask=np.eye(2)), "masked array"),
+        (np.full((1, 2), np.longdouble(10) ** 4000), r"X\[0, 0\] is inf"),
         (None, "X"),
         ("text", "X"),
         (pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), "not a table of numbers: .*'x'"),
@@ -88,7 +91,7 @@ def test_what_is_not_a_table_of_finite_numbers_is_refused(X, message):
 def test_a_scale_is_for_integers():
     with pytest.raises(fastnn.InputError, match="X is float64: leave scale out"):
         fastnn.prepare(np.ones((2, 2)), scale=0.5)
-    for scale in (0, np.nan, np.inf):
+    for scale in (0, np.nan, np.inf, "1", True):
         with pytest.raises(fastnn.InputError, match="scale is"):
             fastnn.prepare(np.ones((2, 2), np.uint8), scale=scale)
     wide = fastnn.prepare(np.full((2, 2), 10, np.int64), scale=0.5)
@@ -139,6 +142,7 @@ def test_any_array_is_either_prepared_whole_or_refused(X):
         (["b", "a", "b"], 2, [1, 0, 1], ["a", "b"]),
         ([True, False], 2, [1, 0], [False, True]),
         (np.array(["b", "a"], object), 2, [1, 0], ["a", "b"]),
+        (np.array([7, 5], object), 2, [1, 0], [5, 7]),
         (pd.Series(["b", "a"]), 2, [1, 0], ["a", "b"]),
         (pd.Series(["b", "a"], dtype="category"), 2, [1, 0], ["a", "b"]),
     ],
@@ -165,6 +169,8 @@ def test_given_classes_decide_the_order():
         ([[0], [1]], 2, None, r"y has shape \(2, 1\)"),
         ([], 2, None, "y is empty"),
         ([1j], 2, None, "complex"),
+        ([b"a"], 1, None, "dtype .*S1; expected integers or strings"),
+        ([[1], [1, 2]], 2, None, "y is not an array"),
         (np.array(["a", 1], object), 2, None, "mixes labels"),
         ([3, 4, 5], 2, None, "3 different labels; the network has 2 outputs"),
         (["a", "d"], 2, ["a", "b"], r"y\[1\] is 'd', which is not one of the 2 classes a, b"),
@@ -232,11 +238,49 @@ def test_sparse_input_is_not_standardised():
         standardization(X, np.arange(3))
 
 
-def test_a_scale_applies_to_integers_only():
+def test_integers_of_every_width_enter_as_the_same_rounded_product():
+    X = np.arange(256).reshape(1, -1)
+    for dtype in ("float32", "float64"):
+        expected = X.astype(dtype) * np.dtype(dtype).type(1 / 255)
+        for kind in (np.uint8, np.int16, np.int64):
+            prepared = fastnn.prepare(X.astype(kind), scale=1 / 255)
+            np.testing.assert_array_equal(prepared.rows(slice(None), dtype), expected)
+
+
+def test_a_scale_that_overflows_is_named():
+    prepared = fastnn.prepare(np.array([[0, 7]], np.uint8), scale=1e38)
+    prepared.require_dtype("float64")
+    with pytest.raises(fastnn.InputError, match=r"X\[0, 1\] is 7e\+38 .*too large for float32"):
+        prepared.require_dtype("float32")
+
+
+def test_a_scale_applies_to_integers_and_floats_must_be_declared():
     scaling = Scaling(0.5)
     every = slice(None)
     fours = np.full((2, 2), 4)
-    for X in (fours.astype(np.uint8), fours, fours.tolist(), fours / 2):
+    for X in (fours.astype(np.uint8), fours, fours.tolist(), fastnn.prepare(fours / 2)):
         np.testing.assert_array_equal(scaling.apply(X, "float32").rows(every, "float32"), 2)
-    with pytest.raises(fastnn.InputError, match="prepared with scale 1.0"):
-        scaling.apply(fastnn.prepare(np.full((2, 2), 4, np.uint8)), "float32")
+    for X in (fours / 1, fours.astype(object), pd.DataFrame({"a": [4, 4], "b": [4.0, 4]})):
+        with pytest.raises(fastnn.InputError, match=r"takes integers, .*fastnn.prepare\(X\)"):
+            scaling.apply(X, "float32")
+    for other in (scaling, Scaling()):
+        with pytest.raises(fastnn.InputError, match="prepared with scale 0.25; the model's is"):
+            other.apply(fastnn.prepare(fours, scale=0.25), "float32")
+
+
+def test_standardising_comes_after_the_scale():
+    X = np.random.default_rng(0).integers(0, 256, (50, 3)).astype(np.uint8)
+    scaling = standardization(fastnn.prepare(X, scale=1 / 255), np.arange(50))
+    found = scaling.apply(X, "float64").rows(slice(None), "float64")
+    np.testing.assert_allclose(found.std(axis=0), 1)
+    with pytest.raises(fastnn.InputError, match="takes integers"):
+        scaling.apply(X / 255, "float64")
+
+
+def test_what_overflows_in_standardising_is_named():
+    X = np.array([[0.0, 1e200], [1.0, -1e200]])
+    with pytest.raises(fastnn.InputError, match="feature 1 of X has values too large"):
+        standardization(fastnn.prepare(X), np.arange(2))
+    scaling = standardization(fastnn.prepare(np.array([[0.0, 0], [1, 1e-30]])), np.arange(2))
+    with pytest.raises(fastnn.InputError, match=r"X\[0, 1\] is so far .*overflows float32"):
+        scaling.apply([[0.0, 1e10]], "float32")

@@ -1,9 +1,13 @@
 """Models and their files: what comes back, what is refused, what survives a failure."""
 
 import contextlib
+import copy
 import json
+import multiprocessing
 import os
+import pickle
 import stat
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -78,12 +82,61 @@ def test_labels_of_every_kind_come_back(tmp_path, labels):
     assert other.predict(X).tolist() == model.predict(X).tolist()
 
 
-def test_integers_are_scaled_and_floats_taken_as_they_are():
+def test_a_model_keeps_its_scale_however_it_was_declared():
     model = fitted()
+    expected = model.predict_proba(X)
     scaled = X.astype(np.float32) * np.float32(1 / 255)
-    np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(scaled))
-    wide = model.predict_proba(X.astype(np.int64))
-    np.testing.assert_allclose(wide, model.predict_proba(X), rtol=1e-5)
+    for same in (X.astype(np.int64), fastnn.prepare(X, scale=1 / 255), fastnn.prepare(scaled)):
+        np.testing.assert_array_equal(model.predict_proba(same), expected)
+    with pytest.raises(fastnn.InputError, match="takes integers, each unit worth 0.0039"):
+        model.predict(scaled)
+    network = model.network
+    other = fastnn.fit(network, fastnn.prepare(X, scale=1 / 255), LABELS, epochs=2, seed=0)
+    np.testing.assert_array_equal(other.predict_proba(X), expected)
+    both = fitted(standardize=True, epochs=30)
+    assert both.evaluate(X, LABELS)[0] < 1.2
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+)
+def test_copies_of_a_model_are_whole(duplicate):
+    model = fitted()
+    other = duplicate(model)
+    np.testing.assert_array_equal(other.predict_proba(X), model.predict_proba(X))
+    parameters = duplicate(model.parameters)
+    assert all(np.shares_memory(parameters.vector, W) for W in parameters.weights)
+    parameters.vector *= 2
+    np.testing.assert_array_equal(parameters.weights[1].ravel(), parameters.vector[36:54])
+
+
+def _diverge(_):
+    network = fastnn.Network((5, 6, 3))
+    fastnn.fit(network, X, LABELS, optimizer=fastnn.SGD(), learning_rate=1e30, schedule="constant")
+
+
+def test_errors_leave_worker_processes():
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        with pytest.raises(fastnn.DivergedError, match="smaller learning rate") as raised:
+            pool.submit(_diverge, None).result()
+        assert raised.value.model.history.stopped == "diverged"
+    interrupted = pickle.loads(pickle.dumps(fastnn.TrainingInterrupted(fitted())))
+    assert interrupted.model.history.epochs == 2
+
+
+def test_settings_with_numpy_numbers_are_saved(tmp_path):
+    model = fitted(
+        scale=np.float32(1 / 255),
+        validation=np.float32(0.2),
+        patience=np.int64(2),
+        epochs=np.int64(2),
+        learning_rate=np.float32(0.01),
+        seed=np.int64(3),
+        optimizer=fastnn.SGD(np.float32(0.5), nesterov=np.True_),
+    )
+    model.save(tmp_path / "m")
+    assert fastnn.load(tmp_path / "m").settings == model.settings
 
 
 def test_evaluate_and_what_does_not_fit():
@@ -107,6 +160,9 @@ def test_a_probability_of_zero_does_not_make_the_mean_infinite():
     model.parameters.biases[-1][:] = [1e4, 0, 0]
     loss, _ = model.evaluate(X, LABELS)
     assert 0 < loss < 100
+    model.parameters.biases[-1][:] = np.nan
+    loss, _ = model.evaluate(X, LABELS)
+    assert loss == pytest.approx(-np.log(np.finfo(np.float32).tiny), rel=1e-6)
 
 
 def spoil_header(change):
@@ -138,7 +194,10 @@ REFUSED = {
     "huge classes": (spoil_header(lambda h: h.update(classes=[2**70, 1, 2])), "class labels"),
     "no classes": (spoil_header(lambda h: h.update(classes=None)), "not a model"),
     "scale": (spoil_header(lambda h: h.update(scale="1")), "scale is '1'"),
-    "infinite scale": (spoil_header(lambda h: h.update(scale=1e999)), "Infinity|scale"),
+    "infinite scale": (spoil_header(lambda h: h.update(scale=1e999)), "Infinity"),
+    "long scale": (spoil_header(lambda h: h.update(scale=10**400)), "scale is 1000"),
+    "text names": (spoil_header(lambda h: h.update(feature_names="abcde")), "feature names"),
+    "no history": (spoil_header(lambda h: h.update(history=None)), "history is None"),
     "names": (spoil_header(lambda h: h.update(feature_names=["a"])), "feature names"),
     "settings": (spoil_header(lambda h: h.update(settings=[])), "settings"),
     "history": (spoil_header(lambda h: h["history"].update(x=1)), "history|unexpected"),
@@ -199,6 +258,19 @@ def test_other_files_are_refused(tmp_path):
     path.write_bytes(save_tensors({"a": np.zeros(3)}, {"fastnn": "[" * 100_000}))
     with pytest.raises(fastnn.InputError, match="not a model"):
         fastnn.load(path)
+
+
+def test_an_infinity_written_as_a_number_is_refused(saved):
+    tensors, header = parts(saved)
+    text = json.dumps({**header, "scale": 12345}).replace("12345", "1e999")
+    saved.write_bytes(save_tensors(tensors, {"fastnn": text}))
+    with pytest.raises(fastnn.InputError, match="scale is inf"):
+        fastnn.load(saved)
+
+
+def test_a_missing_folder_is_named_as_the_caller_named_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no/m'$"):
+        fitted().save(tmp_path / "no" / "m")
 
 
 def test_a_model_that_is_not_finite_is_not_saved(tmp_path):

@@ -29,9 +29,9 @@ def test_unknown_names_are_refused():
         fastnn.Network((2, 2), output="sigmoid")
     with pytest.raises(fastnn.InputError, match="scheme is 'zeros'"):
         fastnn.Network((2, 2)).initialize(0, scheme="zeros")
-    for dtype in ("float16", "int32", "nonsense", ">f4", None):
+    for dtype in ("float16", "int32", "nonsense", ">f4", None, object):
         with pytest.raises(fastnn.InputError, match="expected 'float32' or 'float64'"):
-            fastnn.Network((2, 2)).initialize(0, dtype=dtype or "object")
+            fastnn.Network((2, 2)).initialize(0, dtype=dtype)
     for seed in (-1, 1.5, "seed"):
         with pytest.raises(fastnn.InputError, match="seed is"):
             fastnn.Network((2, 2)).initialize(seed)
@@ -94,6 +94,11 @@ def test_a_network_beyond_memory_is_refused_in_words():
     [
         (lambda: fastnn.SGD(momentum=1.0), "momentum is 1.0"),
         (lambda: fastnn.SGD(momentum=-0.1), "momentum is -0.1"),
+        (lambda: fastnn.SGD("a"), "momentum is 'a'; expected a number"),
+        (
+            lambda: fastnn.Adam(epsilon=1e-60).initialize(fastnn.Network((2, 2)).initialize(0)),
+            "0 in float32",
+        ),
         (lambda: fastnn.SGD(nesterov=True), "nesterov=True needs a momentum"),
         (lambda: fastnn.Adam(beta_1=1.0), "beta_1 is 1.0"),
         (lambda: fastnn.Adam(beta_2=float("nan")), "beta_2 is nan"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import fastnn
 from fastnn.network import ACTIVATIONS
+from fastnn.reference import logistic
 
 SHAPES = [(3, 2), (5, 7, 4), (4, 6, 5, 3), (2, 3, 4, 3, 2), (1, 1), (1, 1, 1)]
 
@@ -71,16 +72,49 @@ def test_predict_and_gradient_equal_the_oracle(layer_sizes, dtype, activation):
     assert_within_bounds(*case, sample_weight=np.arange(9) % 4, alpha=0.3)
 
 
-def test_the_bound_is_sharp_enough_to_see_one_wrong_term():
-    network, parameters, X, y = problem((5, 7, 4), 9)
-    weights = [W.copy() for W in parameters.weights]
-    _, loss_bound, dW_bounds, _ = gradient_bound(
-        weights, parameters.biases, X, y, activation="relu", u=UNIT_ROUNDOFF["float64"]
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_bound_is_sharp_enough_to_see_one_missing_term(dtype):
+    network, parameters, X, y = problem((5, 7, 4), 9, dtype=dtype)
+    engine = fastnn.get_engine("reference")
+    _, loss_bound, dW_bounds, db_bounds = gradient_bound(
+        [W.astype(float) for W in parameters.weights],
+        [b.astype(float) for b in parameters.biases],
+        X,
+        y,
+        activation="relu",
+        u=UNIT_ROUNDOFF[dtype],
     )
-    _, gradient = fastnn.get_engine("reference").gradient(network, parameters, X, y)
-    largest = np.abs(fastnn.Parameters((5, 7, 4), gradient).weights[0]).max()
-    assert dW_bounds[0].max() < 1e-12 * largest * 1e2
-    assert loss_bound < 1e-13
+    loss, gradient = engine.gradient(network, parameters, X, y)
+    missing = np.ones(9)
+    missing[3] = 0
+    # the ninth part of the mean without one sample's term
+    less_loss, less = engine.gradient(network, parameters, X, y, sample_weight=missing)
+    whole = fastnn.Parameters(network.layer_sizes, gradient)
+    part = fastnn.Parameters(network.layer_sizes, less * np.dtype(dtype).type(8 / 9))
+    assert abs(loss - less_loss * 8 / 9) > loss_bound
+    assert (np.abs(whole.weights[1] - part.weights[1]) > dW_bounds[1]).any(axis=0).all()
+    assert (np.abs(whole.biases[1] - part.biases[1]) > db_bounds[1]).all()
+
+
+def test_the_logistic_function_keeps_small_values_and_does_not_overflow():
+    Z = np.array([-100, -88, -20, 0, 20, 1e4], np.float32)
+    with np.errstate(over="raise"):
+        found = logistic(Z)
+    expected = [naive.logistic(float(z)) for z in Z]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=np.finfo(np.float32).tiny)
+
+
+def test_the_penalty_is_summed_in_double_precision():
+    network = fastnn.Network((3000, 40))
+    parameters = network.initialize(0)
+    parameters.weights[0][:] = np.float32(0.1)
+    X = np.zeros((1, 3000), np.float32)
+    loss, _ = fastnn.get_engine("reference").gradient(
+        network, parameters, X, [0], objective=fastnn.Objective(2.0)
+    )
+    squares = 120_000 * float(np.float32(0.1) * np.float32(0.1))
+    assert loss == pytest.approx(np.log(40) + squares, rel=1e-8)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -55,6 +55,41 @@ def test_overlapping_users_share_the_smallest_limit():
     assert counts() == {2}
 
 
+def test_three_users_who_leave_in_any_order():
+    users = {limit: blas_threads(limit) for limit in (1, 2, 3)}
+    for user in users.values():
+        user.__enter__()
+    users[1].__exit__(None, None, None)
+    assert counts() == {2}
+    users[3].__exit__(None, None, None)
+    users[2].__exit__(None, None, None)
+    assert counts() == {2}
+
+
+def test_a_limit_that_is_set_already_is_not_raised():
+    with threadpool_limits(1, user_api="blas"):
+        with blas_threads(2):
+            assert counts() == {1}
+        assert counts() == {1}
+
+
+def test_ctrl_c_in_the_middle_of_leaving_does_not_leave_the_limit(monkeypatch):
+    from fastnn.threads import _blas_limit
+
+    original, calls = type(_blas_limit)._apply, []
+
+    def interrupted(self, inside=None):
+        calls.append(1)
+        if len(calls) == 2:  # the first call is that of entering
+            raise KeyboardInterrupt
+        original(self, inside)
+
+    monkeypatch.setattr(type(_blas_limit), "_apply", interrupted)
+    with pytest.raises(KeyboardInterrupt), blas_threads(1):
+        assert counts() == {1}
+    assert counts() == {2}
+
+
 def test_every_verb_runs_under_the_limit_and_restores_it(monkeypatch):
     from fastnn import reference
 

@@ -138,11 +138,38 @@ def test_callbacks_hear_every_epoch_and_can_end_training(blobs):
     def listen(epoch):
         heard.append((epoch.number, epoch.epochs, epoch.loss, epoch.validation_loss))
 
-    model = fit(blobs, epochs=9, callbacks=[lambda epoch: epoch.number == 4, listen])
+    model = fit(blobs, epochs=9, callbacks=[lambda epoch: np.bool_(epoch.number == 4), listen])
     assert [number for number, *_ in heard] == [1, 2, 3, 4]
     assert [loss for _, _, loss, _ in heard] == model.history.loss
     assert {(epochs, loss) for _, epochs, _, loss in heard} == {(9, None)}
     assert model.history.stopped == "early"
+    last = fit(blobs, callbacks=[lambda epoch: epoch.number == 3])
+    assert last.history.stopped == "finished"
+
+
+def test_an_epoch_tells_its_rate_and_seconds(blobs):
+    rates = []
+    model = fit(
+        blobs, schedule="linear", learning_rate=0.1, batch_size=120,
+        callbacks=[lambda epoch: rates.append(epoch.learning_rate)],
+    )  # fmt: skip
+    np.testing.assert_allclose(rates, 0.1 * (1 - np.array([2, 5, 8]) / 9))
+    assert all(seconds > 0 for seconds in model.history.seconds)
+
+
+def test_networks_without_relu_start_as_glorot_has_it():
+    network = fastnn.Network((4, 300, 3), activation="tanh")
+    X, y = np.zeros((3, 4)), [0, 1, 2]
+    model = fastnn.fit(network, X, y, seed=0, epochs=1, learning_rate=1e-30)
+    bound = np.sqrt(6 / 304)
+    assert 0.98 * bound < np.abs(model.parameters.weights[0]).max() <= bound
+
+
+def test_a_fall_below_tol_does_not_count(blobs):
+    X, y = blobs
+    model = fit(blobs, validation=(X, y), patience=2, tol=10.0, epochs=9)
+    assert model.history.best_epoch == 1
+    assert model.history.epochs == 3
 
 
 def test_verbose_prints_a_line_per_epoch(blobs, capsys):
@@ -190,6 +217,15 @@ def test_sample_weights_reach_the_engine(blobs):
         ({"dtype": "float16"}, "dtype is 'float16'"),
         ({"engine": "fast"}, "engine is 'fast'"),
         ({"scale": 0.5}, "leave scale out"),
+        ({"learning_rate": "0.1"}, "learning_rate is '0.1'"),
+        ({"validation": "0.2"}, "validation is '0.2'; expected a share"),
+        ({"validation": (1, 2, 3)}, "expected a share such as 0.1, or a tuple"),
+        ({"optimizer": "adam"}, r"optimizer is 'adam'; expected fastnn.SGD\(\)"),
+        ({"objective": 0.1}, "objective is 0.1"),
+        ({"callbacks": print}, "callbacks is a function"),
+        ({"validation": 0.1, "patience": 1, "tol": float("nan")}, "tol is nan"),
+        ({"feature_names": ["a"]}, "feature_names is .*expected 4 strings"),
+        ({"feature_names": [1, 2, 3, 4]}, "expected 4 strings"),
         ({"parameters": fastnn.Network((4, 7, 3)).initialize(0)}, "starting parameters"),
         ({"parameters": NETWORK.initialize(0, dtype="float64")}, "dtype float32"),
     ],
@@ -215,6 +251,36 @@ def test_divergence_brings_the_last_good_model(blobs):
     model = raised.value.model
     assert model.history.stopped == "diverged"
     assert model.network == NETWORK
+    assert np.isfinite(model.parameters.vector).all()
+
+
+def test_an_update_that_overflows_is_not_a_finished_training(blobs):
+    start = NETWORK.initialize(np.random.default_rng(0).spawn(3)[0])
+    with pytest.raises(fastnn.DivergedError) as raised:
+        fit(blobs, epochs=1, batch_size=360, optimizer=fastnn.SGD(), learning_rate=1e39)
+    np.testing.assert_array_equal(raised.value.model.parameters.vector, start.vector)
+
+
+def test_divergence_goes_back_to_the_best_epoch(blobs):
+    best = []
+
+    def listen(epoch):
+        if epoch.number == 2:
+            best.append(epoch.parameters.vector.copy())
+
+    with pytest.raises(fastnn.DivergedError) as raised:
+        fit(
+            blobs,
+            epochs=5,
+            validation=blobs,
+            patience=5,
+            optimizer=fastnn.SGD(),
+            callbacks=[listen],
+            learning_rate=0.05,
+            schedule=lambda progress: np.where(progress < 0.4, 1, 1e38),
+        )
+    assert raised.value.model.history.best_epoch == 2
+    np.testing.assert_array_equal(raised.value.model.parameters.vector, best[0])
 
 
 def interrupt_during_epoch(monkeypatch, epoch, times=1):

@@ -1,0 +1,185 @@
+"""What the four verbs of an engine take besides X, checked in one place for all engines.
+
+Each function returns what it checked in the form that engines run on, or raises an ``InputError``
+that says what was given, what was expected and where. Nothing is changed before all checks passed.
+"""
+
+from operator import index
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnn.errors import InputError
+from fastnn.inputs import Input, as_array, prepare
+from fastnn.network import Network, Parameters
+from fastnn.objective import Objective
+from fastnn.optimizers import OptimizerState
+
+
+def check_samples(network: Network, parameters: Parameters, X: ArrayLike | Input) -> Input:
+    """Return X prepared, once network, parameters and X fit each other."""
+    check_instance("network", network, Network)
+    check_instance("parameters", parameters, Parameters)
+    if parameters.layer_sizes != network.layer_sizes:
+        raise InputError(
+            f"the parameters are for layer sizes {parameters.layer_sizes}; "
+            f"the network has {network.layer_sizes}"
+        )
+    samples = prepare(X)
+    check_features(samples, network.n_features)
+    samples.require_dtype(parameters.dtype)
+    return samples
+
+
+def check_instance(name: str, value: Any, kind: type) -> None:
+    """Raise unless ``value`` is one of fastnn's own records."""
+    if not isinstance(value, kind):
+        raise InputError(f"{name} is {value!r:.80}; expected a fastnn {kind.__name__}")
+
+
+def check_features(X: Input, n_features: int) -> None:
+    """Raise unless X has as many features as the network."""
+    if X.n_features != n_features:
+        raise InputError(f"X has {X.n_features} features; the network expects {n_features}")
+
+
+def check_out(out: Any, shape: tuple[int, int], parameters: Parameters) -> None:
+    """Raise unless ``out`` can receive probabilities."""
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != parameters.dtype:
+        found = (
+            f"has shape {out.shape} and dtype {out.dtype}"
+            if isinstance(out, np.ndarray)
+            else f"is {type(out).__name__}"
+        )
+        raise InputError(f"out {found}; expected an array of {shape} and {parameters.dtype}")
+    if not out.flags.writeable:
+        raise InputError("out is read-only; expected an array to write to")
+
+
+def check_labels(y: ArrayLike, n_samples: int, n_classes: int) -> NDArray[np.intp]:
+    """Return class indices, shape (n_samples,), each in [0, n_classes)."""
+    labels = as_array("y", y)
+    if labels.dtype.kind not in "iu":
+        raise InputError(
+            f"y has dtype {labels.dtype}; engines take class indices 0..{n_classes - 1} as integers"
+        )
+    if labels.shape != (n_samples,):
+        raise InputError(f"y has shape {labels.shape}; expected ({n_samples},), one per sample")
+    outside = (labels < 0) | (labels >= n_classes)
+    if outside.any():
+        first = int(np.argmax(outside))
+        raise InputError(
+            f"y[{first}] is {labels[first]}; expected class indices 0..{n_classes - 1}"
+        )
+    return labels.astype(np.intp, copy=False)
+
+
+def check_sample_weight(
+    sample_weight: ArrayLike | None, n_samples: int
+) -> NDArray[np.float64] | None:
+    """Return weights as float64, shape (n_samples,), finite and at least 0; None stays None."""
+    if sample_weight is None:
+        return None
+    weights = _float_array("sample_weight", sample_weight)
+    if weights.shape != (n_samples,):
+        raise InputError(
+            f"sample_weight has shape {weights.shape}; expected ({n_samples},), one per sample"
+        )
+    _refuse_negative("sample_weight", weights)
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total):
+        raise InputError("sample_weight sums to infinity; scale it down")
+    return weights
+
+
+def check_order(order: ArrayLike, n_samples: int) -> NDArray[np.intp]:
+    """Return row indices as a flat array, each in [0, n_samples)."""
+    indices = as_array("order", order)
+    if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
+        raise InputError(
+            f"order has shape {indices.shape} and dtype {indices.dtype}; "
+            "expected a flat sequence of row indices"
+        )
+    if indices.size:
+        low, high = int(indices.min()), int(indices.max())
+        if low < 0 or high >= n_samples:
+            raise InputError(
+                f"order holds indices {low}..{high}; expected indices 0..{n_samples - 1}"
+            )
+    return indices.astype(np.intp, copy=False)
+
+
+def check_count(name: str, value: int) -> int:
+    """Return a count (of epochs, of samples in a batch) as an int of at least 1."""
+    try:
+        count = index(value)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")
+    return count
+
+
+def check_learning_rates(rates: ArrayLike, n_batches: int) -> NDArray[np.float64]:
+    """Return one rate per batch; a single number stands for all."""
+    values = _float_array("learning_rates", rates)
+    if values.shape not in ((), (n_batches,)):
+        raise InputError(
+            f"learning_rates has shape {values.shape}; expected a number or ({n_batches},), "
+            "one per batch"
+        )
+    _refuse_negative("learning_rates", values)
+    return np.broadcast_to(values, (n_batches,))
+
+
+def check_objective(objective: Objective) -> None:
+    """Raise unless it is an Objective."""
+    check_instance("objective", objective, Objective)
+
+
+def check_gradient(gradient: NDArray[np.floating], parameters: Parameters) -> None:
+    """Raise unless a gradient has the layout of the parameters."""
+    _check_layout("gradient", gradient, parameters)
+
+
+def check_state(state: OptimizerState, parameters: Parameters) -> None:
+    """Raise unless parameters and optimizer state fit each other and can be updated in place."""
+    check_instance("optimizer_state", state, OptimizerState)
+    names = state.optimizer.moment_names
+    if len(state.moments) != len(names):
+        raise InputError(f"the optimizer's state has {len(state.moments)} arrays; expected {names}")
+    for name, moment in zip(names, state.moments, strict=True):
+        _check_layout(name, moment, parameters)
+    for name, vector in zip(
+        ("parameters", *names), (parameters.vector, *state.moments), strict=True
+    ):
+        if not vector.flags.writeable:
+            raise InputError(f"{name} is read-only; training changes it in place: pass a copy")
+
+
+def _check_layout(name: str, vector: Any, parameters: Parameters) -> None:
+    expected = parameters.vector
+    if not isinstance(vector, np.ndarray):
+        raise InputError(f"{name} is {type(vector).__name__}; expected an array")
+    if vector.shape != expected.shape or vector.dtype != expected.dtype:
+        raise InputError(
+            f"{name} has shape {vector.shape} and dtype {vector.dtype}; the parameters have "
+            f"{expected.shape} and {expected.dtype}"
+        )
+
+
+def _float_array(name: str, value: Any) -> NDArray[np.float64]:
+    try:
+        return as_array(name, value).astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} does not hold numbers: {error}") from error
+
+
+def _refuse_negative(name: str, values: NDArray[np.float64]) -> None:
+    bad = ~(np.isfinite(values) & (values >= 0))
+    if bad.any():
+        first = int(np.argmax(bad))
+        place = f"{name}[{first}]" if values.ndim else name
+        raise InputError(f"{place} is {values.flat[first]}; expected finite numbers of at least 0")
