@@ -16,6 +16,7 @@ from fastnn.errors import InputError
 from fastnn.formats import Table, read_idx, read_labels, read_npz, read_table, sniff
 from fastnn.inputs import is_sparse, prepare
 from fastnn.labels import as_labels, encode_labels, split_rows
+from fastnn.records import generator_from
 
 NAMES = ("digits", "mnist", "fashion-mnist")
 TEST_FRACTION = 0.2
@@ -342,7 +343,7 @@ def _split(name: str, table: Table, test_fraction: float, seed: int, source: str
         _check_fit(X, y)
     classes = _classes(y, path)
     with _about(source):
-        train, test = split_rows(y, test_fraction, np.random.default_rng(seed))
+        train, test = split_rows(y, test_fraction, generator_from(seed))
     return Dataset(
         name,
         X[train],

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn.errors import InputError
+from fastnn.records import generator_from
 
 ACTIVATIONS = ("relu", "tanh", "logistic", "identity")
 OUTPUTS = ("softmax",)
@@ -137,10 +138,7 @@ class Network:
         dtype = float_dtype(dtype)
         if scheme not in SCHEMES:
             raise InputError(f"scheme is {scheme!r}; expected one of {SCHEMES}")
-        try:
-            generator = np.random.default_rng(seed_or_generator)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"seed is {seed_or_generator!r}: {error}") from error
+        generator = generator_from(seed_or_generator)
         try:
             parameters = Parameters(self.layer_sizes, aligned_zeros(self.n_parameters, dtype))
         except (MemoryError, ValueError) as error:

@@ -1,6 +1,8 @@
-"""Numbers in records of settings."""
+"""Numbers among settings, and the seed."""
 
 from numbers import Real
+
+import numpy as np
 
 from fastnn.errors import InputError
 
@@ -20,3 +22,11 @@ def as_python_floats(record: object, *names: str) -> None:
         if not is_number(value):
             raise InputError(f"{name} is {value!r}; expected a number")
         object.__setattr__(record, name, float(value))
+
+
+def generator_from(seed: int | np.random.Generator | None) -> np.random.Generator:
+    """Return NumPy's generator for a seed; one that is given is used as it is."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"seed is {seed!r}: {error}") from error

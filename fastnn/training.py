@@ -22,7 +22,7 @@ from fastnn.models import Model, loss_and_accuracy
 from fastnn.network import Network, Parameters, float_dtype
 from fastnn.objective import Objective
 from fastnn.optimizers import Adam, Optimizer
-from fastnn.records import is_number
+from fastnn.records import generator_from, is_number
 from fastnn.scaling import Scaling, standardization
 from fastnn.schedules import Schedule, get_schedule, learning_rates
 
@@ -158,7 +158,7 @@ def fit(
         listeners.append(early_stopping)
     names = _checked_names(feature_names, network.n_features)
     # streams of their own, so that what one draws does not shift the others
-    start, shuffles, split = _spawn_generators(seed, 3)
+    start, shuffles, split = generator_from(seed).spawn(3)
 
     samples = _label_samples(network, X, y, classes, scale)
     rows, held_out = _hold_out(samples.labels, validation, split)
@@ -214,15 +214,6 @@ def fit(
             model.history.stopped = "interrupted"
             raise TrainingInterrupted(model)
     return model
-
-
-def _spawn_generators(
-    seed: int | np.random.Generator | None, count: int
-) -> list[np.random.Generator]:
-    try:
-        return list(np.random.default_rng(seed).spawn(count))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"seed is {seed!r}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -112,10 +112,10 @@ def refused(place, *args, status=2, **env):
         ("/dev/null", "/dev/null"),
         ("digits more", "unexpected extra argument (more)"),
         ("digits --labels y50.npy", "digits has labels of its own"),
-        ("nan.npz", "nan.npz, the samples to train on: X["),
+        ("nan.npz", "nan.npz: X[7, 2] is nan"),
         ("inf.npz", " is -inf; expected finite numbers"),
-        ("nan_train.npz", "nan_train.npz, the samples to train on: X[7, 2] is nan; expected"),
-        ("nan_test.npz", "nan_test.npz, the samples to test with: X[7, 2] is nan; expected"),
+        ("nan_train.npz", "nan_train.npz (train): X[7, 2] is nan; expected"),
+        ("nan_test.npz", "nan_test.npz (test): X[7, 2] is nan; expected"),
         ("huge.npz --no-standardize", "too large for float32"),
         ("no_labels.npz", "--labels"),
         ("no_samples.npz", "no_samples.npz"),
@@ -400,7 +400,7 @@ def table(tmp_path_factory):
     ("data", "says"),
     [
         ("missing.csv", "no column 'q', which the model needs"),
-        ("nan.csv", "X[1, 1] is nan"),
+        ("nan.csv", "sample 2, column 'q' is nan"),
         ("class.csv", "y[0] is 'c', which is not one of the 2 classes a, b"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 import fastnn
+from fastnn.cli.program import cli
 
 FOLDER = Path(fastnn.__file__).parent
+ROOT = Path(__file__).parent.parent
 MODULES = sorted(
     ".".join(path.relative_to(FOLDER.parent).with_suffix("").parts).removesuffix(".__init__")
     for path in FOLDER.rglob("*.py")
@@ -131,3 +134,37 @@ def test_nothing_unpickles():
 def test_examples_in_docstrings_are_true(module):
     found = doctest.testmod(import_module(module))
     assert found.failed == 0
+
+
+def code_blocks(language):
+    readme = ROOT / "README.md"
+    found = re.findall(rf"```{language}\n(.*?)```", readme.read_text(), flags=re.DOTALL)
+    assert found
+    return found
+
+
+def test_the_readmes_python_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for block in code_blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})
+    assert "Epoch 100: Loss = " in capsys.readouterr().out
+
+
+def test_the_readmes_commands_name_real_options():
+    for block in code_blocks("sh"):
+        for line in block.splitlines():
+            words = line.split(" && ")[-1].split(" > ")[0].split()
+            if words[0] != "fastnn":
+                continue
+            command = cli.commands[words[1]]
+            known = {name for param in command.params for name in param.opts}
+            assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_ci_runs_the_readmes_test_command():
+    commands = [line for block in code_blocks("sh") for line in block.splitlines()]
+    script = ROOT / ".ci" / "run"
+    pattern = re.search(r"grep -E -m 1 '(.*)' README.md", script.read_text()).group(1)
+    assert [line for line in commands if re.match(pattern, line)] == [
+        "python -m pip install tox && python -m tox"
+    ]

@@ -3,7 +3,7 @@
 import csv
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +28,8 @@ def read_csv(
     """Read a CSV file with a header line; the label column becomes y, the others X.
 
     Commas, semicolons and tabs separate; cells may be quoted. If all features are whole numbers,
-    X holds integers.
+    X holds integers. A first column without a name holds the names of the rows, as pandas and R
+    write them, and is left out.
     """
     text = _text(path)
     header, delimiter = _header(path, text, labelled)
@@ -38,6 +39,11 @@ def read_csv(
     def encode(cell: str) -> float:
         return codes.setdefault(cell.strip(), len(codes))
 
+    converters: dict[int | str, Callable[[str], float]] = {}
+    if header[0] == "":
+        converters[0] = lambda name: 0.0
+    if label is not None:
+        converters[label] = encode
     text.seek(0)
     try:
         with warnings.catch_warnings():
@@ -48,11 +54,11 @@ def read_csv(
                 quotechar='"',
                 comments=None,
                 ndmin=2,
-                converters=None if label is None else {label: encode},
+                converters=converters or None,
             )
     except ValueError as error:
         text.seek(0)
-        _explain_csv(path, text, header, delimiter, label, error)
+        _explain_csv(path, text, header, delimiter, converters, error)
     if not cells.size:
         fail(path, "it has a header and no samples")
     if cells.shape[1] != len(header):
@@ -60,15 +66,17 @@ def read_csv(
     if not np.isfinite(cells).all():
         row, column = np.argwhere(~np.isfinite(cells))[0]
         fail(path, f"sample {row + 1}, column {header[column]!r} is {cells[row, column]}")
+    names = tuple(name for place, name in enumerate(header) if place not in converters)
+    if not names:
+        fail(path, "it has no columns of features")
+    X = _as_integers(cells[:, [place for place in range(len(header)) if place not in converters]])
     if label is None:
-        return Table(_as_integers(cells), None, tuple(header))
+        return Table(X, None, names)
     if "" in codes:
         row = int(np.argmax(cells[:, label] == codes[""]))
         fail(path, f"sample {row + 1} has no label")
     y = _typed_labels(path, list(codes))[cells[:, label].astype(np.intp)]
-    X = np.delete(cells, label, axis=1)
-    names = tuple(name for place, name in enumerate(header) if place != label)
-    return Table(_as_integers(X), y, names)
+    return Table(X, y, names)
 
 
 def _text(path: Path) -> io.StringIO:
@@ -135,7 +143,7 @@ def _label_position(
         if header.count(label_column) != 1:
             fail(path, f"{header.count(label_column)} columns are called {label_column!r}")
         return header.index(label_column)
-    others = [place for place, name in enumerate(header) if name not in features]
+    others = [place for place, name in enumerate(header) if name and name not in features]
     named = [place for place in others if header[place].lower() in LABEL_NAMES]
     if len(named) == 1:
         return named[0]
@@ -168,7 +176,7 @@ def _explain_csv(
     text: io.StringIO,
     header: list[str],
     delimiter: str,
-    label: int | None,
+    set_aside: Collection[object],
     error: ValueError,
 ) -> NoReturn:
     """Find the cell that NumPy could not read, and say where it is."""
@@ -179,7 +187,7 @@ def _explain_csv(
             if len(row) != len(header):
                 fail(path, f"sample {number} has {len(row)} cells; the header names {len(header)}")
             for place, cell in enumerate(row):
-                if place != label and not _is_number(cell):
+                if place not in set_aside and not _is_number(cell):
                     shown = repr(cell)[:40] if cell.strip() else "empty"
                     fail(
                         path,
