@@ -70,38 +70,18 @@ def bench_gradient(benchmark, engine, data, n_samples):
 def bench_train(benchmark, engine, data, batch_size, optimizer):
     X, y = data
     prepared, order = fastnn.prepare(X), np.random.default_rng(0).permutation(N_SAMPLES)
+    settings = {"batch_size": batch_size, "learning_rates": 1e-4}
     losses = []
     for start in (NETWORK.initialize(0), in_double(NETWORK.initialize(0))):
         runner = engine if start.dtype == np.float32 else REFERENCE
         state = optimizer.initialize(start)
-        losses.append(
-            runner.train(
-                NETWORK,
-                start,
-                state,
-                prepared,
-                y,
-                order,
-                batch_size=batch_size,
-                learning_rates=1e-4,
-            )
-        )
+        losses.append(runner.train(NETWORK, start, state, prepared, y, order, **settings))
     assert_close(*losses)
     parameters = NETWORK.initialize(0)
     state = optimizer.initialize(parameters)
     group = f"train {N_SAMPLES}, batch {batch_size}, {type(optimizer).__name__}"
     describe(benchmark, engine, group, N_SAMPLES, GRADIENT_FLOP)
-    benchmark(
-        engine.train,
-        NETWORK,
-        parameters,
-        state,
-        prepared,
-        y,
-        order,
-        batch_size=batch_size,
-        learning_rates=1e-4,
-    )
+    benchmark(engine.train, NETWORK, parameters, state, prepared, y, order, **settings)
 
 
 def bench_prepare(benchmark, data):
