@@ -12,19 +12,18 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn import __version__
 from fastnn.callbacks import Callback, EarlyStopping, Epoch, print_epoch
-from fastnn.checks import check_count, check_features, check_instance, check_sample_weight
+from fastnn.checks import check_count, check_instance, check_sample_weight
 from fastnn.engine import DEFAULT_ENGINE, Engine, get_engine
 from fastnn.errors import DivergedError, InputError, TrainingInterrupted
-from fastnn.inputs import Input, as_array, prepare
+from fastnn.inputs import Input, as_array
 from fastnn.interrupts import stop_on_interrupt
-from fastnn.labels import encode_labels, split_rows
 from fastnn.models import Model, loss_and_accuracy
 from fastnn.network import Network, Parameters, float_dtype
 from fastnn.objective import Objective
 from fastnn.optimizers import Adam, Optimizer
 from fastnn.records import generator_from, is_number
-from fastnn.scaling import Scaling, standardization
 from fastnn.schedules import Schedule, get_schedule, learning_rates
+from fastnn.training_data import TrainingData, label_samples, split_and_scale
 
 DEFAULT_EPOCHS = 8
 DEFAULT_BATCH_SIZE = 32
@@ -129,69 +128,29 @@ def fit(
     True
     """
     check_instance("network", network, Network)
-    check_instance("objective", objective, Objective)
-    if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise InputError(f"optimizer is {optimizer!r:.80}; expected fastnn.SGD() or fastnn.Adam()")
     runner = get_engine(engine, threads=threads)
-    recipe = _Recipe(
-        optimizer=Adam() if optimizer is None else optimizer,
-        objective=objective,
-        epochs=check_count("epochs", epochs),
-        batch_size=check_count("batch_size", batch_size),
-        learning_rate=learning_rate,
-        schedule=get_schedule(schedule),
+    recipe = _checked_recipe(
+        optimizer, objective, epochs, batch_size, learning_rate, get_schedule(schedule)
     )
-    early_stopping = None
-    if patience is not None:
-        patience = check_count("patience", patience)
-        if validation is None:
-            raise InputError("patience needs validation data: pass validation=0.1, for example")
-        if not (is_number(tol) and isfinite(tol)):
-            raise InputError(f"tol is {tol!r}; expected a finite number")
-        early_stopping = EarlyStopping(patience, tol)
-    if callable(callbacks):
-        raise InputError("callbacks is a function; expected a sequence: callbacks=[function]")
-    listeners: list[Callback] = [*callbacks]
-    if verbose:
-        listeners.append(print_epoch)
-    if early_stopping is not None:
-        listeners.append(early_stopping)
+    listeners, early_stopping = _listeners(callbacks, verbose, validation, patience, tol)
     names = _checked_names(feature_names, network.n_features)
     # streams of their own, so that what one draws does not shift the others
     start, shuffles, split = generator_from(seed).spawn(3)
-
-    samples = _label_samples(network, X, y, classes, scale)
-    rows, held_out = _hold_out(samples.labels, validation, split)
-    scaling = Scaling(samples.X.scale)
-    if standardize:
-        scaling = standardization(samples.X, rows)
-    data = _Data(
-        samples=scaling.apply(samples.X, dtype),
-        labels=samples.labels,
-        weights=check_sample_weight(sample_weight, samples.X.n_samples),
-        rows=rows,
-        validation=None,
-    )
-    if held_out is not None:
-        data.validation = data.samples.take(held_out), samples.labels[held_out]
-    elif isinstance(validation, tuple):
-        other = _label_samples(network, validation[0], validation[1], samples.classes, scale)
-        data.validation = scaling.apply(other.X, dtype), other.labels
-
+    labelled = label_samples(network, X, y, classes, scale)
+    data = split_and_scale(network, labelled, validation, split, standardize, dtype)
+    data.weights = check_sample_weight(sample_weight, data.samples.n_samples)
     model = Model(
         network=network,
         parameters=_starting_point(network, parameters, start, dtype),
-        classes=samples.classes,
+        classes=labelled.classes,
         engine=runner,
-        scaling=scaling,
+        scaling=data.scaling,
         feature_names=names,
         settings={
             **recipe.settings(),
-            "patience": patience,
+            **data.settings(),
+            "patience": None if patience is None else int(patience),
             "seed": int(seed) if isinstance(seed, int | np.integer) else None,
-            "standardize": bool(standardize),
-            "n_samples": len(rows),
-            "n_validation": 0 if data.validation is None else data.validation[0].n_samples,
             "dtype": float_dtype(dtype).name,
             "engine": runner.name,
             "threads": runner.threads,
@@ -216,6 +175,52 @@ def fit(
     return model
 
 
+def _checked_recipe(
+    optimizer: Optimizer | None,
+    objective: Objective,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float | None,
+    schedule: Schedule,
+) -> "_Recipe":
+    check_instance("objective", objective, Objective)
+    optimizer = Adam() if optimizer is None else optimizer
+    if not isinstance(optimizer, Optimizer):
+        raise InputError(f"optimizer is {optimizer!r:.80}; expected fastnn.SGD() or fastnn.Adam()")
+    rate = optimizer.default_rate if learning_rate is None else learning_rate
+    if not (is_number(rate) and isfinite(rate) and rate > 0):
+        raise InputError(f"learning_rate is {rate!r}; expected a finite number above 0")
+    return _Recipe(
+        optimizer=optimizer,
+        objective=objective,
+        epochs=check_count("epochs", epochs),
+        batch_size=check_count("batch_size", batch_size),
+        rate=float(rate),
+        schedule=schedule,
+    )
+
+
+def _listeners(
+    callbacks: Sequence[Callback],
+    verbose: bool,
+    validation: object,
+    patience: int | None,
+    tol: float,
+) -> tuple[list[Callback], EarlyStopping | None]:
+    """Return all that hears of each epoch, and early stopping if it is among them."""
+    if callable(callbacks):
+        raise InputError("callbacks is a function; expected a sequence: callbacks=[function]")
+    listeners = [*callbacks, print_epoch] if verbose else [*callbacks]
+    if patience is None:
+        return listeners, None
+    if validation is None:
+        raise InputError("patience needs validation data: pass validation=0.1, for example")
+    if not (is_number(tol) and isfinite(tol)):
+        raise InputError(f"tol is {tol!r}; expected a finite number")
+    early_stopping = EarlyStopping(check_count("patience", patience), tol)
+    return [*listeners, early_stopping], early_stopping
+
+
 @dataclass(frozen=True)
 class _Recipe:
     """How to train; checked."""
@@ -224,15 +229,8 @@ class _Recipe:
     objective: Objective
     epochs: int
     batch_size: int
-    learning_rate: float | None
+    rate: float
     schedule: Schedule
-
-    @property
-    def rate(self) -> float:
-        rate = self.optimizer.default_rate if self.learning_rate is None else self.learning_rate
-        if not (is_number(rate) and isfinite(rate) and rate > 0):
-            raise InputError(f"learning_rate is {rate!r}; expected a finite number above 0")
-        return float(rate)
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -243,57 +241,6 @@ class _Recipe:
             "learning_rate": self.rate,
             "schedule": getattr(self.schedule, "__name__", "custom").replace("_", "-"),
         }
-
-
-@dataclass(frozen=True)
-class _Labelled:
-    """Samples before any scaling, and the class index of each."""
-
-    X: Input
-    labels: NDArray[np.intp]
-    classes: NDArray[Any]
-
-
-@dataclass
-class _Data:
-    """What to train on: ``rows`` of ``samples``; validation data are kept apart."""
-
-    samples: Input
-    labels: NDArray[np.intp]
-    weights: NDArray[np.float64] | None
-    rows: NDArray[np.intp]
-    validation: tuple[Input, NDArray[np.intp]] | None
-
-
-def _label_samples(
-    network: Network,
-    X: ArrayLike | Input,
-    y: ArrayLike,
-    classes: ArrayLike | None,
-    scale: float | None,
-) -> _Labelled:
-    """Check samples and labels against the network and each other."""
-    samples = prepare(X, scale=scale)
-    check_features(samples, network.n_features)
-    labels, known = encode_labels(y, network.n_outputs, classes)
-    if len(labels) != samples.n_samples:
-        raise InputError(f"y has {len(labels)} labels for {samples.n_samples} samples in X")
-    return _Labelled(samples, labels, known)
-
-
-def _hold_out(
-    labels: NDArray[np.intp],
-    validation: float | tuple[ArrayLike | Input, ArrayLike] | None,
-    generator: np.random.Generator,
-) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
-    """Return the rows to train on, and those to validate with if a share was asked for."""
-    if validation is None or (isinstance(validation, tuple) and len(validation) == 2):
-        return np.arange(len(labels)), None
-    if not isinstance(validation, float | int | np.floating):
-        raise InputError(
-            f"validation is {validation!r:.80}; expected a share such as 0.1, or a tuple (X, y)"
-        )
-    return split_rows(labels, float(validation), generator)
 
 
 def _checked_names(names: Sequence[str] | None, n_features: int) -> tuple[str, ...] | None:
@@ -326,7 +273,7 @@ def _starting_point(
 def _run_epochs(
     engine: Engine,
     recipe: _Recipe,
-    data: _Data,
+    data: TrainingData,
     model: Model,
     callbacks: Sequence[Callback],
     shuffles: np.random.Generator,

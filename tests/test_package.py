@@ -29,6 +29,7 @@ LAYERS = [
     "plot",
     "dropin",
     "training",
+    "training_data",
     "datasets",
     "download",
     "models",
