@@ -64,8 +64,9 @@ class EarlyStopping:
     Parameters
     ----------
     patience : int
-        How many epochs to wait for a loss lower by ``tol``.
+        End after so many epochs in a row whose loss was not below the lowest by ``tol``.
     tol : float
+        At least 0.
 
     Attributes
     ----------
@@ -75,16 +76,18 @@ class EarlyStopping:
     def __init__(self, patience: int, tol: float) -> None:
         self.patience, self.tol = patience, tol
         self.best_epoch: int | None = None
+        self._waited = 0
         self._best_loss = inf
         self._best_vector: Any = None
 
     def __call__(self, epoch: Epoch) -> bool:
         """Remember the best parameters; return True when patience is at its end."""
         loss = inf if epoch.validation_loss is None else epoch.validation_loss
-        if self.best_epoch is None or loss < self._best_loss - self.tol:
+        self._waited = 0 if loss < self._best_loss - self.tol else self._waited + 1
+        if self.best_epoch is None or loss < self._best_loss:
             self.best_epoch, self._best_loss = epoch.number, loss
             self._best_vector = epoch.parameters.vector.copy()
-        return epoch.number - self.best_epoch >= self.patience
+        return self._waited >= self.patience
 
     def restore(self, parameters: Parameters) -> None:
         """Write the parameters of the best epoch into ``parameters``."""

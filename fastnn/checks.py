@@ -4,17 +4,19 @@ Each function returns what it checked in the form that engines run on, or raises
 that says what was given, what was expected and where. Nothing is changed before all checks passed.
 """
 
+from math import nan
 from operator import index
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnn.errors import InputError
+from fastnn.errors import DivergedError, InputError
 from fastnn.inputs import Input, as_array, prepare
 from fastnn.network import Network, Parameters
-from fastnn.objective import Objective
 from fastnn.optimizers import OptimizerState
+
+MOST = 10**9  # epochs, or samples in a batch: their product still counts batches exactly
 
 
 def check_samples(network: Network, parameters: Parameters, X: ArrayLike | Input) -> Input:
@@ -114,11 +116,11 @@ def check_order(order: ArrayLike, n_samples: int) -> NDArray[np.intp]:
 def check_count(name: str, value: int) -> int:
     """Return a count (of epochs, of samples in a batch) as an int of at least 1."""
     try:
-        count = index(value)
+        count = 0 if isinstance(value, bool) else index(value)
     except TypeError:
         count = 0
-    if count < 1:
-        raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")
+    if not 1 <= count <= MOST:
+        raise InputError(f"{name} is {value!r:.40}; expected a whole number from 1 to {MOST}")
     return count
 
 
@@ -134,16 +136,6 @@ def check_learning_rates(rates: ArrayLike, n_batches: int) -> NDArray[np.float64
     return np.broadcast_to(values, (n_batches,))
 
 
-def check_objective(objective: Objective) -> None:
-    """Raise unless it is an Objective."""
-    check_instance("objective", objective, Objective)
-
-
-def check_gradient(gradient: NDArray[np.floating], parameters: Parameters) -> None:
-    """Raise unless a gradient has the layout of the parameters."""
-    _check_layout("gradient", gradient, parameters)
-
-
 def check_state(state: OptimizerState, parameters: Parameters) -> None:
     """Raise unless parameters and optimizer state fit each other and can be updated in place."""
     check_instance("optimizer_state", state, OptimizerState)
@@ -151,7 +143,7 @@ def check_state(state: OptimizerState, parameters: Parameters) -> None:
     if len(state.moments) != len(names):
         raise InputError(f"the optimizer's state has {len(state.moments)} arrays; expected {names}")
     for name, moment in zip(names, state.moments, strict=True):
-        _check_layout(name, moment, parameters)
+        check_layout(name, moment, parameters)
     for name, vector in zip(
         ("parameters", *names), (parameters.vector, *state.moments), strict=True
     ):
@@ -159,7 +151,8 @@ def check_state(state: OptimizerState, parameters: Parameters) -> None:
             raise InputError(f"{name} is read-only; training changes it in place: pass a copy")
 
 
-def _check_layout(name: str, vector: Any, parameters: Parameters) -> None:
+def check_layout(name: str, vector: Any, parameters: Parameters) -> None:
+    """Raise unless a gradient or a moment has the layout of the parameters."""
     expected = parameters.vector
     if not isinstance(vector, np.ndarray):
         raise InputError(f"{name} is {type(vector).__name__}; expected an array")
@@ -170,10 +163,22 @@ def _check_layout(name: str, vector: Any, parameters: Parameters) -> None:
         )
 
 
+def check_finite(
+    parameters: Parameters, state: OptimizerState, losses: NDArray[np.float64]
+) -> None:
+    """Raise ``DivergedError`` if the last update overflowed: no loss came after it to say so."""
+    for vector in (parameters.vector, *state.moments):
+        if not np.isfinite(vector).all():
+            raise DivergedError(None, nan, losses)
+
+
 def _float_array(name: str, value: Any) -> NDArray[np.float64]:
+    values = as_array(name, value)
+    if values.dtype.kind not in "biufO":
+        raise InputError(f"{name} has dtype {values.dtype}; expected numbers")
     try:
-        return as_array(name, value).astype(np.float64, copy=False)
-    except (TypeError, ValueError) as error:
+        return values.astype(np.float64, copy=False)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{name} does not hold numbers: {error}") from error
 
 

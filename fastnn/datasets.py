@@ -16,7 +16,12 @@ from fastnn.errors import InputError
 from fastnn.formats import Table, read_idx, read_labels, read_npz, read_table, sniff
 from fastnn.inputs import is_sparse, prepare
 from fastnn.labels import as_labels, encode_labels, split_rows
-from fastnn.records import generator_from
+from fastnn.records import generator_from, is_number
+
+# A few values far out in an otherwise empty table are a typing mistake, or an attempt to have a
+# network of that width allocated.
+WIDTH_OF_ANY = 2**16  # features
+WIDTH_PER_VALUE = 64
 
 NAMES = ("digits", "mnist", "fashion-mnist")
 TEST_FRACTION = 0.2
@@ -101,6 +106,13 @@ class Dataset:
     feature_names: tuple[str, ...] | None
     source: str
 
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name!r}: {self.X_train.shape[0]} samples to train on, "
+            f"{self.X_test.shape[0]} to test with, {self.X_train.shape[1]} features, "
+            f"{len(self.classes)} classes)"
+        )
+
 
 def load(
     data: str | os.PathLike[str],
@@ -149,6 +161,10 @@ def load(
     ``dataset-fashion-mnist``, and are then downloaded into the cache.
     """
     name = os.fspath(data)
+    if not (is_number(test_fraction) and 0 < test_fraction < 1):
+        raise InputError(f"test_fraction is {test_fraction!r}; expected a number in (0, 1)")
+    if not name:
+        raise InputError(f"the name of the data is empty; expected {_known()}")
     if name in NAMES:
         if labels is not None or label_column is not None:
             raise InputError(f"{name} has labels of its own; leave out the labels")
@@ -201,6 +217,13 @@ def read_samples(
     -------
     table : Table
         X as stored; y is None if there are no labels.
+
+    Raises
+    ------
+    InputError
+        If the file is not what it should be, or does not have what was asked for.
+    OSError
+        If it cannot be read.
     """
     if sniff(path) == "npz":
         if label_column is not None:
@@ -302,7 +325,7 @@ def _from_folder(folder: Path, name: str) -> Dataset:
 
 
 @contextmanager
-def _about(source: str) -> Iterator[None]:
+def naming(source: str) -> Iterator[None]:
     """Put the file's name before what is wrong with its content."""
     try:
         yield
@@ -316,17 +339,17 @@ def _with_test_part(arrays: dict[str, NDArray[Any]], path: Path, name: str = "")
         raise InputError(f"{path}: {missing[0]} is missing")
     X_train, shape = flatten_images(arrays["X_train"], path)
     X_test, _ = flatten_images(arrays["X_test"], path)
-    with _about(str(path)):
+    with naming(str(path)):
         y_train, y_test = as_labels(arrays["y_train"]), as_labels(arrays["y_test"])
     for part, X, y in (("train", X_train, y_train), ("test", X_test, y_test)):
-        with _about(f"{path} ({part})"):
+        with naming(f"{path} ({part})"):
             _check_fit(X, y)
     if X_train.shape[1] != X_test.shape[1]:
         raise InputError(
             f"{path}: {X_train.shape[1]} features to train on, {X_test.shape[1]} to test with"
         )
     classes = _classes(y_train, path)
-    with _about(f"{path} (test)"):  # here, rather than after the training
+    with naming(f"{path} (test)"):  # here, rather than after the training
         encode_labels(y_test, len(classes), classes)
     scale = _byte_scale(X_train)
     return Dataset(
@@ -337,12 +360,12 @@ def _with_test_part(arrays: dict[str, NDArray[Any]], path: Path, name: str = "")
 def _split(name: str, table: Table, test_fraction: float, seed: int, source: str) -> Dataset:
     path = Path(source)
     X, shape = flatten_images(table.X, path)
-    with _about(source):
+    with naming(source):
         y = as_labels(table.y if table.y is not None else ())
-    with _about(source):  # here, where the rows still have the file's numbers
+    with naming(source):  # here, where the rows still have the file's numbers
         _check_fit(X, y)
     classes = _classes(y, path)
-    with _about(source):
+    with naming(source):
         train, test = split_rows(y, test_fraction, generator_from(seed))
     return Dataset(
         name,
@@ -359,7 +382,25 @@ def _split(name: str, table: Table, test_fraction: float, seed: int, source: str
 
 
 def flatten_images(X: Any, path: Path) -> tuple[Any, tuple[int, ...] | None]:
-    """Return X as (n_samples, n_features), and the shape of an image if it held images."""
+    """Return X as a table, and what shape its samples had.
+
+    Parameters
+    ----------
+    X : ndarray (n_samples, ...) or scipy.sparse.csr_matrix
+    path : Path
+        Named in errors.
+
+    Returns
+    -------
+    X : ndarray or scipy.sparse.csr_matrix, shape (n_samples, n_features)
+    image_shape : tuple of int or None
+        (height, width) if X held images.
+
+    Raises
+    ------
+    InputError
+        If X does not hold samples of numbers.
+    """
     if is_sparse(X):
         return X, None
     if X.ndim < 2:
@@ -376,6 +417,11 @@ def flatten_images(X: Any, path: Path) -> tuple[Any, tuple[int, ...] | None]:
 
 def _check_fit(X: Any, y: NDArray[Any]) -> None:
     prepare(X)
+    if is_sparse(X) and X.shape[1] > max(WIDTH_OF_ANY, WIDTH_PER_VALUE * X.nnz):
+        raise InputError(
+            f"it names feature {X.shape[1] - 1} and holds no more than {X.nnz} values; expected "
+            "indices in proportion"
+        )
     if X.shape[0] != len(y):
         raise InputError(f"{len(y)} labels for {X.shape[0]} samples")
 

@@ -10,18 +10,20 @@ where a probability rounds to 0, and ``backward`` uses the cache instead of a se
 """
 
 from collections.abc import Callable
+from math import isfinite
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastnn.checks import check_count
+from fastnn.checks import check_count, check_finite
 from fastnn.console import print_line
 from fastnn.engine import DEFAULT_ENGINE, get_engine
-from fastnn.errors import InputError
+from fastnn.errors import DivergedError, InputError
 from fastnn.inputs import Input, as_array, prepare
 from fastnn.network import Network, Parameters, aligned_zeros, float_dtype
 from fastnn.optimizers import SGD
+from fastnn.records import is_number
 
 Array: TypeAlias = NDArray[np.floating]
 Params: TypeAlias = dict[str, Array]
@@ -59,18 +61,51 @@ def _draw(
 
 
 def relu(Z: Array) -> Array:
-    """Return max(0, z) for each element."""
+    """Return max(0, z) for each element.
+
+    Parameters
+    ----------
+    Z : array_like, any shape
+
+    Returns
+    -------
+    A : ndarray, same shape
+    """
     return np.maximum(0, Z)
 
 
 def softmax(Z: Array) -> Array:
-    """Return exp(z_k) / sum_j exp(z_j) for each column of Z, shape (classes, samples)."""
+    """Return exp(z_k) / sum_j exp(z_j) for each column.
+
+    Parameters
+    ----------
+    Z : ndarray, shape (classes, samples)
+
+    Returns
+    -------
+    P : ndarray, shape (classes, samples)
+        Each column sums to 1.
+    """
     E = np.exp(Z - np.max(Z, axis=0, keepdims=True))
     return E / np.sum(E, axis=0, keepdims=True)
 
 
 def forward(X: Array, params: Params) -> tuple[Array, Cache]:
-    """Return the class probabilities A2, shape (classes, samples), and the cache (Z1, A1, Z2)."""
+    """Run the network forward.
+
+    Parameters
+    ----------
+    X : ndarray, shape (features, samples)
+    params : dict of ndarray
+        As ``initialize_parameters`` gives them.
+
+    Returns
+    -------
+    A2 : ndarray, shape (classes, samples)
+        Class probabilities.
+    cache : tuple
+        ``(Z1, A1, Z2)``, for ``backward``.
+    """
     Z1 = params["W1"] @ X + params["b1"]
     A1 = relu(Z1)
     Z2 = params["W2"] @ A1 + params["b2"]
@@ -78,7 +113,21 @@ def forward(X: Array, params: Params) -> tuple[Array, Cache]:
 
 
 def cross_entropy_loss(A2: Array, Y: Array) -> float:
-    """Return -sum(Y log A2) / samples, finite also where a probability rounded to 0."""
+    """Return the mean cross-entropy, -sum(Y log A2) / samples.
+
+    Parameters
+    ----------
+    A2 : ndarray, shape (classes, samples)
+        Probabilities.
+    Y : ndarray, shape (classes, samples)
+        One-hot.
+
+    Returns
+    -------
+    loss : float
+        Finite also where a probability rounded to 0.
+    """
+    A2, Y = np.asarray(A2, dtype=np.result_type(A2, np.float32)), np.asarray(Y)
     says = Y != 0
     # a probability that rounded to zero counts as the smallest normal number
     likely = np.maximum(A2[says], np.finfo(A2.dtype).tiny)
@@ -86,7 +135,7 @@ def cross_entropy_loss(A2: Array, Y: Array) -> float:
 
 
 def backward(X: Array, Y: Array, params: Params, cache: Cache) -> Params:
-    """Return the gradient of the loss: a dict with dW1, db1, dW2 and db2.
+    """Return the gradient of the loss.
 
     Parameters
     ----------
@@ -95,6 +144,11 @@ def backward(X: Array, Y: Array, params: Params, cache: Cache) -> Params:
     params : dict of ndarray
     cache : tuple
         ``(Z1, A1, Z2)`` as ``forward`` returned it for the same X and params.
+
+    Returns
+    -------
+    grads : dict of ndarray
+        ``dW1``, ``db1``, ``dW2``, ``db2``, shaped like the parameters.
     """
     Z1, A1, Z2 = cache
     n_samples = X.shape[1]
@@ -109,7 +163,19 @@ def backward(X: Array, Y: Array, params: Params, cache: Cache) -> Params:
 
 
 def update_params(params: Params, grads: Params, learning_rate: float = 0.1) -> Params:
-    """Subtract ``learning_rate`` times the gradient, in place; return ``params``."""
+    """Subtract ``learning_rate`` times the gradient, in place.
+
+    Parameters
+    ----------
+    params, grads : dict of ndarray
+        As ``initialize_parameters`` and ``backward`` give them.
+    learning_rate : float, default=0.1
+
+    Returns
+    -------
+    params : dict of ndarray
+        The one that was given.
+    """
     for name in ("W1", "b1", "W2", "b2"):
         params[name] -= learning_rate * grads["d" + name]
     return params
@@ -164,7 +230,7 @@ def train(
     InputError
         If X and Y do not fit each other, or Y is not one-hot.
     DivergedError
-        If the loss stops being finite.
+        If the loss or a parameter stops being finite.
 
     Examples
     --------
@@ -183,6 +249,10 @@ def train(
     epochs = check_count("epochs", epochs)
     full_batch = batch_size is None
     batch_size = n_samples if batch_size is None else check_count("batch_size", batch_size)
+    if not (is_number(learning_rate) and isfinite(learning_rate) and learning_rate >= 0):
+        raise InputError(
+            f"learning_rate is {learning_rate!r:.80}; expected a finite number of at least 0"
+        )
     try:
         generator = np.random if seed is None else np.random.RandomState(seed)
     except (TypeError, ValueError) as error:
@@ -196,16 +266,21 @@ def train(
     for epoch in range(epochs):
         if not full_batch:
             order = generator.permutation(n_samples)
-        losses = runner.train(
-            network,
-            parameters,
-            optimizer_state,
-            samples,
-            labels,
-            order,
-            batch_size=batch_size,
-            learning_rates=learning_rate,
-        )
+        try:
+            losses = runner.train(
+                network,
+                parameters,
+                optimizer_state,
+                samples,
+                labels,
+                order,
+                batch_size=batch_size,
+                learning_rates=learning_rate,
+            )
+            check_finite(parameters, optimizer_state, losses)
+        except DivergedError as error:
+            error.epoch = epoch
+            raise
         loss = float(losses @ batch_sizes / n_samples)
         if verbose and epoch % PRINT_EVERY == 0:
             print_line(f"Epoch {epoch}: Loss = {loss:.4f}")

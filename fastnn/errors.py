@@ -15,30 +15,44 @@ class DivergedError(ArithmeticError):
 
     Attributes
     ----------
-    batch : int
-        Index of the batch within the call of ``engine.train``.
+    batch : int or None
+        Index of the batch within the call of ``engine.train``; None if the last update itself
+        overflowed, after which no loss was computed.
     loss : float
         Its loss: infinite or NaN.
     losses : ndarray
         The losses of the batches before it.
+    epoch : int or None
+        Where it happened; counted from 1 by ``fastnn.fit``, from 0 by ``fastnn.train``.
     model : Model or None
         From ``fastnn.fit``: the model as the last good batch left it, or the last good epoch where
         an update itself overflowed.
     """
 
-    def __init__(self, batch: int, loss: float, losses: Any) -> None:
-        super().__init__(
-            f"training diverged: the loss of batch {batch} is {loss}. "
-            "Try a smaller learning rate, inputs scaled to around 0..1, or float64"
-        )
+    def __init__(self, batch: int | None, loss: float, losses: Any) -> None:
+        super().__init__(batch, loss, losses)
         self.batch = batch
         self.loss = loss
         self.losses = losses
+        self.epoch: int | None = None
         self.model: Any = None
 
+    def __str__(self) -> str:
+        where = "" if self.epoch is None else f" in epoch {self.epoch}"
+        what = (
+            "an update overflowed"
+            if self.batch is None
+            else f"the loss of batch {self.batch} is {self.loss}"
+        )
+        return (
+            f"training diverged{where}: {what}. "
+            "Try a smaller learning rate, inputs scaled to around 0..1, or float64"
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
-        # an exception is remade from its message otherwise, and cannot leave a worker process
-        return DivergedError, (self.batch, self.loss, self.losses), {"model": self.model}
+        # what is set later would stay behind otherwise when it leaves a worker process
+        later = {"epoch": self.epoch, "model": self.model}
+        return DivergedError, (self.batch, self.loss, self.losses), later
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -47,7 +61,7 @@ class TrainingInterrupted(KeyboardInterrupt):
     Attributes
     ----------
     model : Model
-        The model as that batch left it.
+        The model as that batch left it; with ``patience``, as the best whole epoch left it.
     """
 
     def __init__(self, model: Any) -> None:

@@ -21,7 +21,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         If the file cannot be written; what was there before is untouched.
     """
     target = _resolve(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    temporary = _temporary(target)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except OSError as error:
@@ -35,9 +35,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
                 os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError):
+            error.filename = os.fspath(path)
         raise
     folder = os.open(target.parent, os.O_RDONLY)
     try:
@@ -56,12 +58,17 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         file.
     """
     target = _resolve(path)
-    probe = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    probe = _temporary(target)
     try:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except OSError as error:
         raise InputError(f"cannot write {os.fspath(path)}: {error.strerror}") from error
     probe.unlink()
+
+
+def _temporary(target: Path) -> Path:
+    """Return a name beside the target, no longer than a file's name may be."""
+    return target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
 
 
 def _resolve(path: str | os.PathLike[str]) -> Path:

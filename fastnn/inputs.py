@@ -40,6 +40,12 @@ class Input:
     density: float
     largest: float
 
+    def __repr__(self) -> str:
+        return (
+            f"Input({self.n_samples} samples, {self.n_features} features, {self.values.dtype}, "
+            f"scale={self.scale:.6g}, density={self.density:.2g})"
+        )
+
     @property
     def n_samples(self) -> int:
         """Number of rows."""
@@ -94,7 +100,8 @@ class Input:
 
 def is_sparse(X: Any) -> bool:
     """Tell whether X is one of SciPy's sparse matrices or arrays, without importing SciPy."""
-    return type(X).__module__.startswith("scipy.sparse") and hasattr(X, "tocsr")
+    is_scipys = any(kind.__module__.startswith("scipy.sparse") for kind in type(X).__mro__)
+    return is_scipys and hasattr(X, "tocsr")
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
@@ -168,6 +175,11 @@ def _dense_values(X: Any) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _sparse_values(X: Any) -> tuple[Any, NDArray[Any]]:
+    if hasattr(X, "check_format"):
+        try:  # SciPy's own code reads beyond its arrays where the indices are wrong
+            X.check_format(full_check=True)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"X is not a valid sparse matrix: {error}") from error
     values = X.tocsr()
     if not values.has_canonical_format:
         values = values.copy()

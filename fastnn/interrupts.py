@@ -4,12 +4,17 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from types import FrameType
+
+# Seconds in which a second signal is the same Ctrl-C: a terminal sends it to a whole group of
+# processes, and wrappers pass it on once more.
+ECHO = 1.0
 
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C sets; a second Ctrl-C raises KeyboardInterrupt at once.
+    """Yield an event that Ctrl-C sets; another, later one raises KeyboardInterrupt at once.
 
     Only Python's own handling of Ctrl-C is replaced, for the length of the block: where the
     program has a handler of its own, or outside the main thread, the event is just never set.
@@ -20,10 +25,17 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
         yield stop
         return
 
+    pressed = 0.0
+
     def on_interrupt(_signal: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        # noted before the event is set: a handler interrupts itself, and the event's lock is not
+        # one that may be taken twice
+        nonlocal pressed
+        if not pressed:
+            pressed = monotonic()
+            stop.set()
+        elif monotonic() - pressed > ECHO:
             raise KeyboardInterrupt
-        stop.set()
 
     signal.signal(signal.SIGINT, on_interrupt)
     try:

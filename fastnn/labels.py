@@ -1,5 +1,6 @@
 """Class labels as callers have them (numbers, strings), and the class indices that engines take."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ def as_labels(y: ArrayLike) -> NDArray[Any]:
         raise InputError("y is empty; expected one label per sample")
     if labels.dtype.kind in "OT":
         labels = _one_kind(labels.tolist())
+    elif labels.dtype.kind == "U" and isinstance(y, list | tuple):
+        labels = _one_kind(y)  # NumPy has turned numbers, NaN among them, into text
     if labels.dtype.kind == "f":
         whole = np.isfinite(labels) & (labels == np.floor(labels)) & (np.abs(labels) < 2**53)
         if not whole.all():
@@ -33,7 +36,7 @@ def as_labels(y: ArrayLike) -> NDArray[Any]:
     return labels
 
 
-def _one_kind(labels: list[Any]) -> NDArray[Any]:
+def _one_kind(labels: Sequence[Any]) -> NDArray[Any]:
     """Return Python objects as an array of strings or of numbers."""
     if all(isinstance(label, str) for label in labels):
         return np.asarray(labels)
@@ -128,19 +131,26 @@ def split_rows(
         If the fraction is out of range, or no class has a sample to spare.
     """
     if not 0 < fraction < 1:
-        raise InputError(f"the fraction to split off is {fraction!r}; expected a number in (0, 1)")
+        raise InputError(f"the share to hold out is {fraction!r}; expected a number in (0, 1)")
     _, codes = np.unique(labels, return_inverse=True)
     shuffled = generator.permutation(len(labels))
     by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
     counts = np.bincount(codes)
-    chosen: list[NDArray[np.intp]] = []
-    for start, count in zip(np.cumsum(counts) - counts, counts, strict=True):
-        n_chosen = min(round(fraction * int(count)), int(count) - 1)
-        chosen.append(by_class[start : start + n_chosen])
-    second = np.sort(np.concatenate(chosen))
+    # whole samples of each class, then one more where the rest is largest, up to the share of all
+    n_chosen = np.floor(fraction * counts).astype(np.intp)
+    rest = fraction * counts - n_chosen
+    missing = round(fraction * len(labels)) - int(n_chosen.sum())
+    rest[n_chosen >= counts - 1] = -1  # keeps its last sample
+    n_chosen[np.argsort(-rest, kind="stable")[: max(missing, 0)]] += 1
+    n_chosen = np.minimum(n_chosen, counts - 1)
+    starts = np.cumsum(counts) - counts
+    second = np.sort(
+        np.concatenate([by_class[i : i + n] for i, n in zip(starts, n_chosen, strict=True)])
+    )
     if not second.size:
         raise InputError(
-            f"{len(labels)} samples in {len(counts)} classes are too few to split off {fraction:g}"
+            f"{len(labels)} samples in {len(counts)} classes are too few to hold out a share of "
+            f"{fraction:g}; give more samples or a larger share"
         )
     first = np.setdiff1d(np.arange(len(labels)), second, assume_unique=True)
     return first, second

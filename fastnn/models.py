@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn import __version__
+from fastnn.checks import check_features
 from fastnn.engine import Engine, get_engine
 from fastnn.errors import InputError
 from fastnn.files import write_atomically
+from fastnn.formats.content import require_file
 from fastnn.inputs import Input
 from fastnn.labels import encode_labels
 from fastnn.network import Network, Parameters, aligned_zeros, float_dtype
@@ -88,6 +90,13 @@ class Model:
     history: History = field(default_factory=History)
     settings: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        sizes = "-".join(map(str, self.network.layer_sizes))
+        return (
+            f"Model({sizes}, {self.parameters.dtype}, epochs={self.history.epochs}, "
+            f"{self.history.stopped})"
+        )
+
     def predict_proba(self, X: ArrayLike | Input) -> NDArray[np.floating]:
         """Return the probability of each class.
 
@@ -100,18 +109,67 @@ class Model:
         -------
         probabilities : ndarray, shape (n_samples, n_outputs)
             Columns in the order of ``classes``.
+
+        Raises
+        ------
+        InputError
+            If X does not fit the model, or a sample is so large that the network overflows.
         """
         samples = self.scaling.apply(X, self.parameters.dtype)
-        return self.engine.predict(self.network, self.parameters, samples)
+        check_features(samples, self.network.n_features)
+        probabilities = self.engine.predict(self.network, self.parameters, samples)
+        overflowed = ~np.isfinite(probabilities).all(axis=1)
+        if overflowed.any():
+            raise InputError(
+                f"X[{int(np.argmax(overflowed))}] is so large that the network overflows "
+                f"{self.parameters.dtype}; expected samples like those of training"
+            )
+        return probabilities
 
     def predict(self, X: ArrayLike | Input) -> NDArray[Any]:
-        """Return the most probable class of each sample, shape (n_samples,)."""
+        """Return the most probable class of each sample.
+
+        Parameters
+        ----------
+        X : array_like or Input, shape (n_samples, n_features)
+            As in training: not yet scaled.
+
+        Returns
+        -------
+        labels : ndarray, shape (n_samples,)
+            Of the kind that ``fit`` was given.
+
+        Raises
+        ------
+        InputError
+            As ``predict_proba``.
+        """
         return self.classes[self.predict_proba(X).argmax(axis=1)]
 
     def evaluate(self, X: ArrayLike | Input, y: ArrayLike) -> tuple[float, float]:
-        """Return the mean cross-entropy (without penalty) and the accuracy on labelled samples."""
+        """Test the model on labelled samples.
+
+        Parameters
+        ----------
+        X : array_like or Input, shape (n_samples, n_features)
+            As in training: not yet scaled.
+        y : array_like, shape (n_samples,)
+
+        Returns
+        -------
+        loss : float
+            Mean cross-entropy, without penalty.
+        accuracy : float
+            Share of samples whose class is the most probable one.
+
+        Raises
+        ------
+        InputError
+            As ``predict_proba``, or if y does not fit.
+        """
+        probabilities = self.predict_proba(X)
         labels, _ = encode_labels(y, self.network.n_outputs, self.classes)
-        return loss_and_accuracy(self.predict_proba(X), labels)
+        return loss_and_accuracy(probabilities, labels)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, whole or not at all.
@@ -131,14 +189,14 @@ def loss_and_accuracy(
 ) -> tuple[float, float]:
     """Return the mean cross-entropy and the share of samples whose class is the most probable.
 
-    A probability that rounded to zero (or is NaN: the sample overflowed) counts as the smallest
-    normal number, so that one sample does not make the mean infinite.
+    A probability that rounded to zero (or is NaN: the sample overflowed, and counts as wrong) is
+    taken for the smallest normal number, so that one sample does not make the mean infinite.
     """
     if len(labels) != len(probabilities):
         raise InputError(f"y has {len(labels)} labels for {len(probabilities)} samples")
     right = probabilities[np.arange(len(labels)), labels]
     loss = -np.log(np.fmax(right, np.finfo(right.dtype).tiny)).mean(dtype=np.float64)
-    accuracy = (probabilities.argmax(axis=1) == labels).mean()
+    accuracy = ((probabilities.argmax(axis=1) == labels) & np.isfinite(right)).mean()
     return float(loss), float(accuracy)
 
 
@@ -199,6 +257,7 @@ def load(
         If the file cannot be read.
     """
     runs_on = get_engine(threads=threads) if engine is None else get_engine(engine, threads=threads)
+    require_file(Path(path))
     try:
         header, tensors = _read(Path(path))
         return _from_parts(header, tensors, runs_on)
@@ -211,8 +270,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     from safetensors import SafetensorError, safe_open
 
     with path.open("rb"):  # a clear OSError before the library's own
-        if not path.is_file():
-            raise ValueError("it is a pipe or a device")
+        pass
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -225,10 +283,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         raise ValueError(f"it is not a whole safetensors file ({error})") from error
     if set(metadata) != {"fastnn"}:
         raise ValueError("its header does not speak of fastnn")
-    header = json.loads(metadata["fastnn"], parse_constant=_refuse_constant)
+    header = json.loads(
+        metadata["fastnn"], parse_constant=_refuse_constant, parse_float=_finite_float
+    )
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError("its header does not speak of fastnn")
-    if header["version"] != VERSION:
+    if type(header["version"]) is not int or header["version"] != VERSION:
         raise ValueError(
             f"it has format version {header['version']!r}; this fastnn {__version__} reads version "
             f"{VERSION}: install the fastnn that wrote it ({header.get('fastnn')!r})"
@@ -240,6 +300,11 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"its header holds {name}")
 
 
+def _finite_float(digits: str) -> float:
+    number = float(digits)
+    return number if isfinite(number) else _refuse_constant(digits)
+
+
 HEADER_KEYS = {
     "format", "version", "fastnn", "network", "classes", "scale", "feature_names", "history",
     "settings",
@@ -249,11 +314,10 @@ HEADER_KEYS = {
 def _from_parts(header: dict[str, Any], tensors: dict[str, NDArray[Any]], engine: Engine) -> Model:
     if set(header) != HEADER_KEYS:
         raise ValueError(f"its header has the keys {sorted(header)}")
-    network = Network(
-        header["network"]["layer_sizes"],
-        activation=header["network"]["activation"],
-        output=header["network"]["output"],
-    )
+    shape = header["network"]
+    if not isinstance(shape, dict) or set(shape) != {"layer_sizes", "activation", "output"}:
+        raise ValueError(f"its network is {shape!r:.80}")
+    network = Network(shape.pop("layer_sizes"), **shape)
     n_features, n_outputs = network.n_features, network.n_outputs
     scaling = _scaling(header["scale"], tensors, n_features)
     history = _history(header["history"])
@@ -328,13 +392,18 @@ def _history(record: Any) -> History:
     for curve in curves:
         if not isinstance(curve, list) or not {type(value) for value in curve} <= {float, int}:
             raise ValueError(f"its history holds {curve!r:.80}")
-    if not isinstance(history.stopped, str) or not isinstance(history.best_epoch, int | None):
+    if {len(curve) for curve in curves if curve} - {history.epochs}:
+        raise ValueError("its history has curves of different lengths")
+    best = history.best_epoch
+    if not isinstance(history.stopped, str) or not (
+        best is None or (type(best) is int and 1 <= best <= history.epochs)
+    ):
         raise ValueError("its history does not say how training ended")
     return history
 
 
 def _classes(labels: Any, n_outputs: int) -> NDArray[Any]:
-    kinds = {type(label) for label in labels}
+    kinds = {type(label) for label in labels} if isinstance(labels, list) else set()
     if len(kinds) != 1 or not kinds <= {int, str, bool}:
         raise ValueError(f"its class labels are {labels!r:.80}")
     classes = np.asarray(labels)

@@ -58,6 +58,11 @@ class Network:
     output : {"softmax"}, default="softmax"
         Turns the last layer's values into class probabilities.
 
+    Raises
+    ------
+    InputError
+        If there are fewer than two sizes, one is below 1, or a name is unknown.
+
     Examples
     --------
     >>> from fastnn import Network
@@ -180,6 +185,11 @@ class Parameters:
         ``weights[l]`` is a view of shape (fan_in, fan_out).
     biases : tuple of ndarray
         ``biases[l]`` is a view of shape (fan_out,).
+
+    Raises
+    ------
+    InputError
+        If the vector has another length than the layer sizes ask for, or another dtype.
     """
 
     __slots__ = ("_vector", "biases", "layer_sizes", "weights")

@@ -22,6 +22,11 @@ class Objective:
     ----------
     alpha : float, default=0.0
         Strength of the penalty, at least 0.
+
+    Raises
+    ------
+    InputError
+        If alpha is not a finite number of at least 0.
     """
 
     alpha: float = 0.0

@@ -31,7 +31,13 @@ WORST = (4, 6)  # rows and columns of samples
 
 
 def check(path: str | os.PathLike[str]) -> None:
-    """Raise unless matplotlib is installed and can write this kind of file."""
+    """Raise unless matplotlib is installed and can write this kind of file.
+
+    Raises
+    ------
+    InputError
+        If it is not, or cannot.
+    """
     try:
         import matplotlib  # noqa: F401, ICN001
     except ImportError as error:

@@ -8,8 +8,14 @@ from fastnn.errors import InputError
 
 
 def is_number(value: object) -> bool:
-    """Tell whether ``value`` is a real number, Python's or NumPy's."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """Tell whether ``value`` is a real number, Python's or NumPy's, that a float can be near."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        float(value)
+    except OverflowError:  # a huge integer
+        return False
+    return True
 
 
 def as_python_floats(record: object, *names: str) -> None:
@@ -26,6 +32,8 @@ def as_python_floats(record: object, *names: str) -> None:
 
 def generator_from(seed: int | np.random.Generator | None) -> np.random.Generator:
     """Return NumPy's generator for a seed; one that is given is used as it is."""
+    if isinstance(seed, np.random.RandomState):
+        raise InputError("seed is a RandomState; expected a number or numpy.random.default_rng()")
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:

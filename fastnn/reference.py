@@ -15,9 +15,9 @@ that the network gives to the right class. For one sample with last values z and
     loss = -log p_y = log(sum_k exp(z_k)) - z_y
     d loss / d z_j = p_j - [j = y]     what the network said, minus what it should have said
 
-since the derivative of the logarithm is p_j, and that of -z_y is -1 where j = y. The batch's loss
-is a mean, so each row of that slope, called ``delta``, is multiplied by the sample's share in the
-mean: 1/m, or with sample weights w_i / sum(w).
+since the derivative of log sum_k exp(z_k) is p_j, and that of -z_y is -1 where j = y. The batch's
+loss is a mean, so each row of that slope, called ``delta``, is multiplied by the sample's share in
+the mean: 1/m, or with sample weights w_i / sum(w).
 
 The chain rule carries ``delta`` back through the layers. Where Z_l = A_{l-1} W_l + b_l, ::
 
@@ -44,10 +44,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn.checks import (
     check_count,
-    check_gradient,
+    check_instance,
     check_labels,
+    check_layout,
     check_learning_rates,
-    check_objective,
     check_order,
     check_out,
     check_sample_weight,
@@ -147,7 +147,7 @@ def backward(
 ) -> None:
     """Carry the slope ``delta`` of the loss by the logits back; fill ``gradient``."""
     derivative = DERIVATIVE[network.activation]
-    for layer in reversed(range(len(inputs))):
+    for layer in reversed(range(len(inputs))):  # counted from 0: A is A_{l-1} above
         A, W = inputs[layer], parameters.weights[layer]
         gradient.weights[layer][...] = A.T @ delta
         gradient.biases[layer][...] = delta.sum(axis=0)
@@ -164,14 +164,14 @@ def loss_and_gradient(
     objective: Objective,
 ) -> tuple[float, Array]:
     """Return the objective over one batch and its gradient, a flat vector like the parameters."""
-    weights = np.ones(len(y)) if sample_weight is None else sample_weight
-    total = float(weights.sum())
+    w = np.ones(len(y)) if sample_weight is None else sample_weight
+    total = float(w.sum())
     gradient = Parameters(network.layer_sizes, np.zeros_like(parameters.vector))
     if total == 0:
         return 0.0, gradient.vector
 
     inputs, logits = forward(network, parameters, X)
-    share = weights / total  # of each sample in the mean; float64
+    share = w / total  # of each sample in the mean; float64
     loss = float((share * cross_entropy(logits, y)).sum())
 
     delta = softmax(logits)
@@ -181,7 +181,8 @@ def loss_and_gradient(
 
     if objective.alpha > 0:
         for W, dW in zip(parameters.weights, gradient.weights, strict=True):
-            loss += objective.alpha * float(np.sum(W * W, dtype=np.float64)) / (2 * total)
+            squares = float(np.square(W, dtype=np.float64).sum())
+            loss += objective.alpha * squares / (2 * total)
             dW += (objective.alpha / total) * W
     return loss, gradient.vector
 
@@ -264,7 +265,7 @@ class ReferenceEngine:
         samples = check_samples(network, parameters, X)
         labels = check_labels(y, samples.n_samples, network.n_outputs)
         weights = check_sample_weight(sample_weight, samples.n_samples)
-        check_objective(objective)
+        check_instance("objective", objective, Objective)
         with _numerics(self.threads):
             rows = samples.rows(slice(None), parameters.dtype)
             return loss_and_gradient(network, parameters, rows, labels, weights, objective)
@@ -277,7 +278,7 @@ class ReferenceEngine:
         learning_rate: float,
     ) -> None:
         """Move the parameters by one step, in place; see ``Engine.update``."""
-        check_gradient(gradient, parameters)
+        check_layout("gradient", gradient, parameters)
         check_state(optimizer_state, parameters)
         (rate,) = check_learning_rates(learning_rate, 1)
         with _numerics(self.threads):
@@ -302,7 +303,7 @@ class ReferenceEngine:
         samples = check_samples(network, parameters, X)
         labels = check_labels(y, samples.n_samples, network.n_outputs)
         weights = check_sample_weight(sample_weight, samples.n_samples)
-        check_objective(objective)
+        check_instance("objective", objective, Objective)
         indices = check_order(order, samples.n_samples)
         batch_size = check_count("batch_size", batch_size)
         n_batches = -(-len(indices) // batch_size)

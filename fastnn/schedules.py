@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.errors import InputError
+from fastnn.inputs import as_array
 
 Factors: TypeAlias = NDArray[np.float64]
 Schedule: TypeAlias = Callable[[Factors], Factors]
@@ -60,10 +61,24 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def get_schedule(schedule: str | Schedule) -> Schedule:
-    """Return the schedule of a name; a callable is returned as it is."""
+    """Return the schedule of a name; a callable is returned as it is.
+
+    Parameters
+    ----------
+    schedule : {"constant", "linear", "cosine", "step", "one-cycle"} or callable
+
+    Returns
+    -------
+    schedule : callable
+
+    Raises
+    ------
+    InputError
+        For a name that is not in the list.
+    """
     if callable(schedule):
         return schedule
-    if schedule not in SCHEDULES:
+    if not isinstance(schedule, str) or schedule not in SCHEDULES:
         raise InputError(
             f"schedule is {schedule!r}; expected one of {tuple(SCHEDULES)}, "
             "or a function of progress"
@@ -72,14 +87,46 @@ def get_schedule(schedule: str | Schedule) -> Schedule:
 
 
 def learning_rates(
-    schedule: str | Schedule, rate: float, first_batch: int, n_batches: int, n_total: int
+    schedule: Schedule, rate: float, first_batch: int, n_batches: int, n_total: int
 ) -> Factors:
-    """Return the rates of ``n_batches`` batches from ``first_batch`` on, of ``n_total`` in all."""
+    """Return the rates of some batches of a run.
+
+    Parameters
+    ----------
+    schedule : callable
+    rate : float
+        The highest.
+    first_batch, n_batches, n_total : int
+        ``n_batches`` from ``first_batch`` on, of ``n_total`` in all.
+
+    Returns
+    -------
+    rates : ndarray of float64, shape (n_batches,)
+
+    Raises
+    ------
+    InputError
+        If the schedule does not give a finite factor of at least 0 for each batch.
+    """
     progress = np.arange(first_batch, first_batch + n_batches) / n_total
-    factors = np.asarray(get_schedule(schedule)(progress), dtype=np.float64)
-    if factors.shape != progress.shape:
+    factors = as_array("what the schedule returned", schedule(progress))
+    if factors.shape != progress.shape or factors.dtype.kind not in "iuf":
         raise InputError(
-            f"the schedule returned shape {factors.shape} for {progress.shape}: "
-            "expected one factor per batch"
+            f"the schedule returned shape {factors.shape} and dtype {factors.dtype} for shape "
+            f"{progress.shape}: expected one factor per batch"
         )
-    return rate * factors
+    bad = ~(np.isfinite(factors) & (factors >= 0))
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise InputError(
+            f"the schedule returned {factors[first]} for progress {progress[first]:.3g}; expected "
+            "finite factors of at least 0"
+        )
+    rates: Factors = rate * factors.astype(np.float64)
+    return rates
+
+
+def check_schedule(schedule: Schedule, n_total: int) -> None:
+    """Ask a schedule for factors along the whole run, before it begins."""
+    n_asked = min(n_total, 10_000)
+    learning_rates(schedule, 1.0, 0, n_asked, n_asked)

@@ -33,6 +33,19 @@ class _Stream(Console):
         super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._go_on = go_on
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Write; where that fails, go on in silence if more than this was asked for."""
+        try:
+            super().print(*objects, **options)
+        except OSError as error:  # a full disk behind it, a terminal that is gone
+            if not self._go_on:
+                raise
+            self.on_broken_pipe()
+            if not self.stderr:
+                _Stream(stderr=True, go_on=True).print(
+                    f"Standard output failed ({error.strerror}); going on without it."
+                )
+
     def on_broken_pipe(self) -> None:
         """Be silent from now on; end the program only if nothing but this stream was asked for."""
         self.quiet = True

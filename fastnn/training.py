@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite, nan
+from math import isfinite
 from threading import Event
 from time import perf_counter
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn import __version__
 from fastnn.callbacks import Callback, EarlyStopping, Epoch, print_epoch
-from fastnn.checks import check_count, check_instance, check_sample_weight
+from fastnn.checks import check_count, check_finite, check_instance
 from fastnn.engine import DEFAULT_ENGINE, Engine, get_engine
 from fastnn.errors import DivergedError, InputError, TrainingInterrupted
 from fastnn.inputs import Input, as_array
@@ -20,10 +20,10 @@ from fastnn.interrupts import stop_on_interrupt
 from fastnn.models import Model, loss_and_accuracy
 from fastnn.network import Network, Parameters, float_dtype
 from fastnn.objective import Objective
-from fastnn.optimizers import Adam, Optimizer
+from fastnn.optimizers import Adam, Optimizer, OptimizerState
 from fastnn.records import generator_from, is_number
-from fastnn.schedules import Schedule, get_schedule, learning_rates
-from fastnn.training_data import TrainingData, label_samples, split_and_scale
+from fastnn.schedules import Schedule, check_schedule, get_schedule, learning_rates
+from fastnn.training_data import TrainingData, Validation, prepare_training
 
 DEFAULT_EPOCHS = 8
 DEFAULT_BATCH_SIZE = 32
@@ -43,7 +43,7 @@ def fit(
     batch_size: int = DEFAULT_BATCH_SIZE,
     learning_rate: float | None = None,
     schedule: str | Schedule = DEFAULT_SCHEDULE,
-    validation: float | tuple[ArrayLike | Input, ArrayLike] | None = None,
+    validation: Validation = None,
     patience: int | None = None,
     tol: float = 1e-4,
     callbacks: Sequence[Callback] = (),
@@ -82,8 +82,9 @@ def fit(
         A share of the samples to hold out, each class in proportion, or data of its own.
     patience : int, optional
         Stop when the validation loss has not fallen by ``tol`` for so many epochs, and keep the
-        parameters of the best epoch.
+        parameters of the epoch with the lowest.
     tol : float, default=1e-4
+        By how much the loss has to fall below the lowest so far to count; at least 0.
     callbacks : sequence of callable
         Each is called after every epoch with an ``Epoch``; one that returns True ends training.
     parameters : Parameters, optional
@@ -136,13 +137,24 @@ def fit(
     names = _checked_names(feature_names, network.n_features)
     # streams of their own, so that what one draws does not shift the others
     start, shuffles, split = generator_from(seed).spawn(3)
-    labelled = label_samples(network, X, y, classes, scale)
-    data = split_and_scale(network, labelled, validation, split, standardize, dtype)
-    data.weights = check_sample_weight(sample_weight, data.samples.n_samples)
+    data = prepare_training(
+        network,
+        X,
+        y,
+        sample_weight=sample_weight,
+        classes=classes,
+        scale=scale,
+        standardize=standardize,
+        validation=validation,
+        generator=split,
+        dtype=dtype,
+    )
+    n_batches = -(-len(data.rows) // recipe.batch_size)
+    check_schedule(recipe.schedule, recipe.epochs * n_batches)
     model = Model(
         network=network,
         parameters=_starting_point(network, parameters, start, dtype),
-        classes=labelled.classes,
+        classes=data.classes,
         engine=runner,
         scaling=data.scaling,
         feature_names=names,
@@ -189,7 +201,7 @@ def _checked_recipe(
         raise InputError(f"optimizer is {optimizer!r:.80}; expected fastnn.SGD() or fastnn.Adam()")
     rate = optimizer.default_rate if learning_rate is None else learning_rate
     if not (is_number(rate) and isfinite(rate) and rate > 0):
-        raise InputError(f"learning_rate is {rate!r}; expected a finite number above 0")
+        raise InputError(f"learning_rate is {rate!r:.40}; expected a finite number above 0")
     return _Recipe(
         optimizer=optimizer,
         objective=objective,
@@ -210,13 +222,16 @@ def _listeners(
     """Return all that hears of each epoch, and early stopping if it is among them."""
     if callable(callbacks):
         raise InputError("callbacks is a function; expected a sequence: callbacks=[function]")
+    odd = next((callback for callback in callbacks if not callable(callback)), None)
+    if odd is not None:
+        raise InputError(f"callbacks holds {odd!r:.80}; expected functions")
     listeners = [*callbacks, print_epoch] if verbose else [*callbacks]
     if patience is None:
         return listeners, None
     if validation is None:
         raise InputError("patience needs validation data: pass validation=0.1, for example")
-    if not (is_number(tol) and isfinite(tol)):
-        raise InputError(f"tol is {tol!r}; expected a finite number")
+    if not (is_number(tol) and isfinite(tol) and tol >= 0):
+        raise InputError(f"tol is {tol!r}; expected a finite number of at least 0")
     early_stopping = EarlyStopping(check_count("patience", patience), tol)
     return [*listeners, early_stopping], early_stopping
 
@@ -246,6 +261,8 @@ class _Recipe:
 def _checked_names(names: Sequence[str] | None, n_features: int) -> tuple[str, ...] | None:
     if names is None:
         return None
+    if isinstance(names, str):
+        raise InputError(f"feature_names is {names!r:.80}; expected a sequence of strings")
     found = tuple(as_array("feature_names", names).tolist())
     if len(found) != n_features or not all(isinstance(name, str) for name in found):
         raise InputError(f"feature_names is {names!r:.80}; expected {n_features} strings")
@@ -262,6 +279,7 @@ def _starting_point(
     if parameters is None:
         scheme = "he" if network.activation == "relu" else "glorot"
         return network.initialize(generator, dtype=dtype, scheme=scheme)
+    check_instance("parameters", parameters, Parameters)
     if parameters.layer_sizes != network.layer_sizes or parameters.dtype != dtype:
         raise InputError(
             f"the starting parameters are {parameters!r}; expected layer sizes "
@@ -292,28 +310,11 @@ def _run_epochs(
             n_batches,
             recipe.epochs * n_batches,
         )
-        before = parameters.vector.copy()
         started = perf_counter()
         try:
-            losses = engine.train(
-                model.network,
-                parameters,
-                state,
-                data.samples,
-                data.labels,
-                order,
-                batch_size=recipe.batch_size,
-                learning_rates=rates,
-                objective=recipe.objective,
-                sample_weight=data.weights,
-                stop=stop,
-            )
-            if not np.isfinite(parameters.vector).all():
-                # the last update overflowed, and no loss came after it to say so
-                raise DivergedError(len(losses), nan, losses)
-        except DivergedError:
-            if not np.isfinite(parameters.vector).all():
-                parameters.vector[:] = before
+            losses = _run_epoch(engine, recipe, data, model, state, order, rates, stop)
+        except DivergedError as error:
+            error.epoch = number
             raise
         seconds = perf_counter() - started
         if len(losses) < n_batches:
@@ -337,11 +338,48 @@ def _run_epochs(
             seconds,
             parameters,
         )
-        # every callback hears of every epoch, also of the one that ends training
-        wishes = [callback(epoch) in (True, np.True_) for callback in callbacks]
-        if any(wishes) and number < recipe.epochs:
+        # every callback hears of every epoch, also of the one that ends training; what is not
+        # True itself, such as a number or an array that a callback returns, is no wish to end
+        wishes = [callback(epoch) for callback in callbacks]
+        wants_end = any(isinstance(wish, bool | np.bool_) and bool(wish) for wish in wishes)
+        if wants_end and number < recipe.epochs:
             history.stopped = "early"
             return
+
+
+def _run_epoch(
+    engine: Engine,
+    recipe: _Recipe,
+    data: TrainingData,
+    model: Model,
+    state: OptimizerState,
+    order: NDArray[np.intp],
+    rates: NDArray[np.float64],
+    stop: Event,
+) -> NDArray[np.float64]:
+    """Train on the batches of one epoch; if it diverges, leave finite parameters behind."""
+    parameters = model.parameters
+    before = parameters.vector.copy()
+    try:
+        losses = engine.train(
+            model.network,
+            parameters,
+            state,
+            data.samples,
+            data.labels,
+            order,
+            batch_size=recipe.batch_size,
+            learning_rates=rates,
+            objective=recipe.objective,
+            sample_weight=data.weights,
+            stop=stop,
+        )
+        check_finite(parameters, state, losses)
+    except DivergedError:
+        if not np.isfinite(parameters.vector).all():
+            parameters.vector[:] = before
+        raise
+    return losses
 
 
 def _mean_loss(

@@ -1,6 +1,13 @@
 import os
+import signal
 
 import pytest
+
+
+def pytest_configure():
+    """Let Ctrl-C work: a shell in the background ignores it, and children would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

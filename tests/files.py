@@ -138,8 +138,6 @@ def lies():
         "twice.npz": zip_of(8, ("X.npy", npy_bytes(np.eye(3))), ("x.npy", npy_bytes(np.eye(2)))),
         "names.npz": zip_of(0, *((f"\x1b[31m\n{'n' * 60_000}{i}", b"") for i in range(9))),
         "empty.npz": zip_of(0),
-        "far.svm": b"1 1:1 999999999:1\n0 1:1\n",
-        "farther.svm": b"1 1:1 2147483647:1\n",
         "overflow.svm": b"1 1:1 100000000000000000000:1\n",
         "digits.svm": b"1 " + b"9" * 10_000 + b":1\n",
         "negative.svm": b"1 -1:1\n",

@@ -137,7 +137,7 @@ def refused(place, *args, status=2, **env):
         ("short-idx3-ubyte", "(20, 5, 5), 500 bytes of values; it has 493"),
         ("magic-idx3-ubyte", "expected two zero bytes"),
         ("short-idx3-ubyte.gz", "truncated"),
-        ("bomb.csv.gz", "larger than"),
+        ("bomb.csv.gz", "expands to more than"),
     ],
 )
 def test_bad_data(place, args, says):
@@ -180,7 +180,7 @@ def test_data_that_cannot_be_downloaded(place):
         ("--optimizer momentum --momentum 1", "momentum is 1.0"),
         ("--weight-decay 1", "--weight-decay goes with adamw"),
         ("--patience 3 --validation 0", "--patience needs"),
-        ("--validation 0.0001", "too few to split off"),
+        ("--validation 0.0001", "too few to hold out a share of 0.0001"),
         ("--test-fraction 0", "0<x<1"),
         ("--optimizer Adam", "'sgd', 'momentum', 'nesterov', 'adam', 'adamw'"),
         ("--threads 0", "--threads"),
@@ -360,7 +360,7 @@ def write_models(folder):
         ("torch.pt", "torch.pt is not a model of fastnn"),
         ("good.npz", "good.npz is not a model of fastnn"),
         ("nowhere.st", "nowhere.st: No such file"),
-        ("folder", "folder: Is a directory"),
+        ("folder", "folder: it is a folder"),
     ],
 )
 def test_bad_models(place, name, says):

@@ -210,7 +210,10 @@ BAD_CALLS = {
     "ragged labels": (lambda c: c.update(y=[[1], [1, 2]]), "y is not an array"),
     "masked": (lambda c: c.update(X=np.ma.masked_array(c["X"], mask=False)), "masked array"),
     "no rates": (lambda c: c.update(learning_rates=None), "finite numbers"),
-    "text rates": (lambda c: c.update(learning_rates="a"), "learning_rates does not hold numbers"),
+    "text rates": (
+        lambda c: c.update(learning_rates="a"),
+        "learning_rates has dtype <U1",
+    ),
     "negative rate": (
         lambda c: c.update(learning_rates=[0.1, -1, 0.1, 0.1]),
         r"learning_rates\[1\] is -1.0",

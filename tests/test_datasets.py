@@ -11,6 +11,7 @@ from files import MNIST_FILES, idx_bytes, mnist_like, npy_bytes, npz_bytes
 
 from fastnn import InputError, datasets
 from fastnn.datasets import cache_folder, load, read_samples
+from fastnn.inputs import prepare
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
@@ -156,7 +157,7 @@ def test_the_split_is_complete_disjoint_and_stratified(tmp_path):
     assert sorted(rows) == [*range(len(Y))]
     assert [Y[row] for row in rows] == [*data.y_train, *data.y_test]
     names, counts = np.unique(data.y_test, return_counts=True)
-    assert dict(zip(names.tolist(), counts.tolist(), strict=True)) == {"a": 10, "b": 6, "c": 1}
+    assert dict(zip(names.tolist(), counts.tolist(), strict=True)) == {"a": 10, "b": 6, "c": 2}
     assert "only" in data.y_train
     assert data.classes.tolist() == ["a", "b", "c", "only"]
 
@@ -171,7 +172,7 @@ def test_the_split_depends_on_the_seed_and_the_fraction_alone(tmp_path):
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 2, float("nan")])
 def test_a_bad_fraction_is_refused(tmp_path, fraction):
-    with pytest.raises(InputError, match=r"the fraction to split off is .*expected a number in"):
+    with pytest.raises(InputError, match=r"test_fraction is .*expected a number in"):
         load(npz(tmp_path, Y), test_fraction=fraction)
 
 
@@ -191,7 +192,10 @@ PARTS = {"X_train": X, "y_train": [0, 1, 2] * 2, "X_test": X[:2], "y_test": [0, 
         ({"X": X, "y": [0, 0, 0, np.nan, 1, 1]}, "y[3] is nan; expected class labels"),
         ({"X": np.where(X == 4, np.inf, X), "y": [0, 1] * 3}, "X[2, 0] is inf"),
         ({"X": X, "y": [[0], [1]] * 3}, "y has shape (6, 1); expected (n_samples,)"),
-        ({"X": X, "y": [0, 1, 2, 3, 4, 5]}, "6 samples in 6 classes are too few to split off 0.2"),
+        (
+            {"X": X, "y": [0, 1, 2, 3, 4, 5]},
+            "6 samples in 6 classes are too few to hold out",
+        ),
         ({"X": X[:1], "y": [0]}, "every label is 0; expected at least two classes"),
         ({"X": np.arange(3000.0)[:, None], "y": np.arange(3000)}, "3000 different labels in 3000"),
         ({"X": X[:, 0], "y": [0, 1] * 3}, "X has shape (6,); expected one row per sample"),
@@ -295,3 +299,34 @@ def test_samples_to_test_with(tmp_path):
     path.write_bytes(npz_bytes(X_train=X, y_train=[0, 1] * 3))
     with pytest.raises(InputError, match="it holds X_train alone"):
         read_samples(path)
+
+
+def test_digits_are_split_by_the_seed():
+    first, second = load("digits", seed=0), load("digits", seed=1)
+    assert not np.array_equal(first.y_test, second.y_test)
+    np.testing.assert_array_equal(first.X_test, load("digits").X_test)
+
+
+@pytest.mark.parametrize(
+    "content", ["1 1:1 999999999:1\n0 1:1\n", "1 2147483647:1\n0 1:1\n", "1 70000:1\n0 1:1\n" * 9]
+)
+def test_a_few_values_do_not_ask_for_a_wide_network(tmp_path, content):
+    path = tmp_path / "far.svm"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"far\.svm: it names feature \d+ and holds no more than"):
+        load(path)
+
+
+def test_small_tables_are_split(tmp_path):
+    """Six samples of each of twenty classes: a tenth of each is less than one."""
+    y = np.repeat(np.arange(20), 6)
+    data = load(npz(tmp_path, y), test_fraction=0.1)
+    assert len(data.y_test) == len(set(data.y_test.tolist())) == 12
+
+
+def test_objects_show_themselves_in_one_line():
+    data = load("digits")
+    assert repr(data) == (
+        "Dataset('digits': 1438 samples to train on, 359 to test with, 64 features, 10 classes)"
+    )
+    assert repr(prepare(data.X_train[:9, :3])).startswith("Input(9 samples, 3 features, uint8, sc")

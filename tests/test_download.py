@@ -137,7 +137,7 @@ BAD = {
     "another": "another file (its checksum differs)",
     "page": "another file (its checksum differs)",
     "nothing": "another file (its checksum differs)",
-    "bomb": f"larger than {len(CONTENT)} bytes",
+    "bomb": f"more than {len(CONTENT)} bytes",
     "endless": "sends more than the file's size",
     "endlessly_encoded": "sends more than the file's size",
     "cut_off": "",

@@ -179,6 +179,7 @@ def test_bad_input_is_explained(data, spoil, message):
         ("hidden_size", (-1, 0)),
         ("seed", (-1, "s")),
         ("batch_size", (0,)),
+        ("learning_rate", (-1, float("inf"), "0.1")),
     ],
 )
 def test_bad_settings_are_explained_before_anything_is_drawn(data, name, values):
@@ -216,3 +217,41 @@ def test_batches_are_shuffled_and_a_short_one_counts_for_less(data):
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
     assert (orders[0] != orders[1]).any()
     np.testing.assert_allclose(told, [(40 * a + 10 * b) / 50 for a, b in seen])
+
+
+def test_the_learning_rate_is_the_one_given(data):
+    X, Y = data
+    start = fastnn.train(X, Y, 1, seed=0, learning_rate=0, verbose=False)
+    _, cache = fastnn.forward(X, start)
+    grads = fastnn.backward(X, Y, start, cache)
+    expected = fastnn.update_params({k: v.copy() for k, v in start.items()}, grads, 0.7)
+    found = fastnn.train(X, Y, 1, seed=0, learning_rate=0.7, verbose=False)
+    for name in start:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-12, atol=1e-15)
+        by_hand = start[name] - 0.7 * grads["d" + name]
+        np.testing.assert_allclose(expected[name], by_hand, rtol=1e-14)
+
+
+def test_nothing_is_drawn_but_the_start(data):
+    """So that what a program draws from NumPy's global generator afterwards is as it was."""
+    X, Y = data
+    np.random.seed(0)
+    fastnn.train(X, Y, 3, verbose=False)
+    found = np.random.get_state()[1:3]
+    np.random.seed(0)
+    fastnn.initialize_parameters(30, 128, 10)
+    expected = np.random.get_state()[1:3]
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1] == expected[1]
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_infinite_parameters_are_not_returned(data, epochs):
+    X, Y = data
+    with pytest.raises(fastnn.DivergedError, match="diverged in epoch 0: an update overflowed"):
+        fastnn.train(X, Y, epochs, learning_rate=1e39, dtype="float32", verbose=False, seed=0)
+
+
+def test_the_loss_of_integers():
+    A2 = np.array([[1, 0], [0, 1]])
+    assert fastnn.cross_entropy_loss(A2, np.eye(2)) == 0

@@ -149,6 +149,8 @@ COLUMNS = {
     "beyond int32": ("label,b\n1,2147483648\n2,0\n", [[2.0**31], [0.0]], [1, 2], ["b"]),
     "names with underscores": ("label,b\n1_0,1\n10,1\n", [[1], [1]], ["1_0", "10"], ["b"]),
     "names of rows": (",b,label\n7,1,2\n8,3,4\n", [[1], [3]], [2, 4], ["b"]),
+    "names of rows read back": ("Unnamed: 0,b,label\nr7,1,2\nr8,3,4\n", [[1], [3]], [2, 4], ["b"]),
+    "quoted quotes": ('b,label\n1,"a ""b"""\n2,5"\n', [[1], [2]], ['a "b"', '5"'], ["b"]),
     "words as names of rows": (
         ',"b","c"\nMazda,1,x\n"Fiat, 128",3,y\n',
         [[1], [3]],
@@ -189,6 +191,18 @@ def test_csv_columns_that_are_known_as_features(folder):
     assert table.y.tolist() == ["a", "b"]
 
 
+def test_csv_for_a_model_that_knows_its_features(folder):
+    """Other columns may hold anything, and labels are not looked at."""
+    path = put(folder, "a.csv", "id,y,when,x,x2,label\nr0,1,,2,9,\nr1,3,monday,4,9,\n")
+    table = read_table(path, features=("x", "y"), labelled=False)
+    assert (table.feature_names, table.y) == (("y", "x"), None)
+    assert table.select(("x", "y")).X.tolist() == [[2, 1], [4, 3]]
+    with pytest.raises(InputError, match=r"a\.csv: sample 1 has no label"):
+        read_table(path, features=("x", "y"))
+    with pytest.raises(InputError, match="no column 'z', which the model needs"):
+        read_table(path, features=("x", "z"), labelled=False)
+
+
 def test_csv_without_labels(folder):
     for text in ("a,b\n1,2\n3,4\n", "a\n1\n3\n"):
         table = read_table(put(folder, "a.csv", text), labelled=False)
@@ -204,6 +218,14 @@ def test_csv_without_labels(folder):
         ("a,b,label\n", "it has a header and no samples"),
         ("1,2,3\n4,5,6\n", "its first line holds numbers; expected a header"),
         ("a,b\n1,2\n", "not clear which column holds the labels: a, b"),
+        ("a,b\n", "it has a header and no samples"),
+        ("a;b;c\n0,5;1,5;x\n", "it writes numbers with a comma; expected a point"),
+        ("5.1,0.2,oak\n5.0,0.1,elm\n5.1,0.3,oak\n", "its first line is a sample"),
+        ("a,a,label\n1,2,3\n", "2 columns are called 'a'; expected different names"),
+        ("a,label\n1,x\n1,NaN\n", "sample 2 has no label: it is 'NaN'"),
+        ('a,label\n1,x\n2,"y\n3,x\n', "not a CSV file: unexpected end of data"),
+        ('a;label\n1;"x"\n2;"y"z\n', "not a CSV file: ';' expected after '\"'"),
+        ("a,label\n" + "1,x\n" * 200_000 + f"1,{'y' * 199}\n", "all of similar length"),
         ("a,b,c\n1,x,y\n", "not clear which column"),
         ("y,label,c\n1,2,3\n", "not clear which column"),
         ("a,label\n1,2\n1,\n", "sample 2 has no label"),
@@ -446,3 +468,18 @@ def test_lies_are_refused_cheaply(outcomes, folder, name):
     assert message.isprintable()
     assert len(message) < 600 + len(str(folder))
     assert growth < 48 * 2**20 + 12 * len(LIES[name])
+
+
+def test_npz_with_x_beside_a_test_part(folder):
+    arrays = {"X": np.eye(3), "y": [0, 1, 2], "X_test": np.eye(3)[:1], "y_test": [0]}
+    path = folder / "beside.npz"
+    np.savez(path, **arrays)
+    assert set(read_npz(path)) == {"X_train", "y_train", "X_test", "y_test"}
+
+
+def test_a_pipe_is_no_npz(folder):
+    os.mkfifo(folder / "pipe.npz")
+    (folder / "zero.npz").symlink_to("/dev/zero")
+    for name in ("pipe.npz", "zero.npz"):
+        with pytest.raises(InputError, match="it is a pipe or a device"):
+            read_npz(folder / name)

@@ -194,8 +194,12 @@ def test_a_split_is_disjoint_complete_and_in_proportion(counts, fraction, seed):
     try:
         first, second = split_rows(labels, fraction, np.random.default_rng(seed))
     except fastnn.InputError:
-        assert all(min(round(fraction * count), count - 1) == 0 for count in counts)
+        assert round(fraction * sum(counts)) == 0 or max(counts) == 1
         return
+    spare = [count - 1 for count in counts]
+    if all(fraction * count < count - 1 for count in counts):  # the classes have it to spare
+        assert len(second) == round(fraction * sum(counts))
+    assert len(second) <= sum(spare)
     assert sorted([*first, *second]) == list(range(len(labels)))
     for k, count in enumerate(counts):
         n_second = int((labels[second] == k).sum())
@@ -207,7 +211,7 @@ def test_a_split_is_disjoint_complete_and_in_proportion(counts, fraction, seed):
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, 2, np.nan])
 def test_a_fraction_outside_is_refused(fraction):
-    with pytest.raises(fastnn.InputError, match="fraction"):
+    with pytest.raises(fastnn.InputError, match="share to hold out"):
         split_rows(np.zeros(9), fraction, np.random.default_rng(0))
 
 
@@ -284,3 +288,19 @@ def test_what_overflows_in_standardising_is_named():
     scaling = standardization(fastnn.prepare(np.array([[0.0, 0], [1, 1e-30]])), np.arange(2))
     with pytest.raises(fastnn.InputError, match=r"X\[0, 1\] is so far .*overflows float32"):
         scaling.apply([[0.0, 1e10]], "float32")
+
+
+@pytest.mark.parametrize("place", ["indices", "indptr"])
+def test_a_corrupt_sparse_matrix_is_refused(place):
+    """SciPy would read beyond its arrays, and the process end."""
+    X = scipy.sparse.csr_matrix(np.eye(5))
+    getattr(X, place)[2] = 10**6
+    with pytest.raises(fastnn.InputError, match="X is not a valid sparse matrix"):
+        fastnn.prepare(X)
+
+
+def test_kinds_of_sparse_matrices_of_ones_own():
+    class Mine(scipy.sparse.csr_matrix):
+        pass
+
+    assert fastnn.prepare(Mine(np.eye(3))).density == pytest.approx(1 / 3)

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import errno
 import json
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from safetensors.numpy import save as save_tensors
 
 import fastnn
 from fastnn import files
+from fastnn.models import loss_and_accuracy
 
 rng = np.random.default_rng(0)
 X = rng.integers(0, 256, (60, 5)).astype(np.uint8)
@@ -111,8 +113,8 @@ def test_copies_of_a_model_are_whole(duplicate):
 
 
 def _diverge(_):
-    network = fastnn.Network((5, 6, 3))
-    fastnn.fit(network, X, LABELS, optimizer=fastnn.SGD(), learning_rate=1e30, schedule="constant")
+    network = fastnn.Network((5, 3))  # no ReLU, whose death could end the growth
+    fastnn.fit(network, X, LABELS, optimizer=fastnn.SGD(), learning_rate=1e38, schedule="constant")
 
 
 def test_errors_leave_worker_processes():
@@ -160,9 +162,19 @@ def test_a_probability_of_zero_does_not_make_the_mean_infinite():
     model.parameters.biases[-1][:] = [1e4, 0, 0]
     loss, _ = model.evaluate(X, LABELS)
     assert 0 < loss < 100
-    model.parameters.biases[-1][:] = np.nan
-    loss, _ = model.evaluate(X, LABELS)
+
+
+def test_a_sample_that_overflows_is_never_right():
+    model = fastnn.fit(fastnn.Network((5, 3)), X, LABELS, epochs=1, seed=0)
+    large = X.astype(np.float32)
+    large[3] = np.float32(3e38)
+    large[4] = np.float32(-3e38)
+    for call in (model.predict, model.predict_proba, lambda x: model.evaluate(x, LABELS)):
+        with pytest.raises(fastnn.InputError, match=r"X\[3\] is so large that the network overf"):
+            call(large)
+    loss, accuracy = loss_and_accuracy(np.full((4, 2), np.nan, np.float32), np.zeros(4, np.intp))
     assert loss == pytest.approx(-np.log(np.finfo(np.float32).tiny), rel=1e-6)
+    assert accuracy == 0
 
 
 def spoil_header(change):
@@ -246,8 +258,11 @@ def test_other_files_are_refused(tmp_path):
     path = tmp_path / "x"
     with pytest.raises(FileNotFoundError):
         fastnn.load(path)
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(fastnn.InputError, match="it is a folder"):
         fastnn.load(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(fastnn.InputError, match="a pipe or a device"):
+        fastnn.load(tmp_path / "pipe")
     for content in (b"", b"\x80\x04K\x01.", b"text", os.urandom(1000), b"\xff" * 100):
         path.write_bytes(content)
         with pytest.raises(fastnn.InputError, match="not a model"):
@@ -264,7 +279,7 @@ def test_an_infinity_written_as_a_number_is_refused(saved):
     tensors, header = parts(saved)
     text = json.dumps({**header, "scale": 12345}).replace("12345", "1e999")
     saved.write_bytes(save_tensors(tensors, {"fastnn": text}))
-    with pytest.raises(fastnn.InputError, match="scale is inf"):
+    with pytest.raises(fastnn.InputError, match="its header holds 1e999"):
         fastnn.load(saved)
 
 
@@ -340,3 +355,64 @@ def test_outputs_are_checked_before_the_work(tmp_path):
     for path in (tmp_path, tmp_path / "no" / "x", tmp_path / "old" / "x", "/dev/null"):
         with pytest.raises(fastnn.InputError, match=f"cannot write {path}"):
             files.check_writable(path)
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fitted().save(tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_longest_name_of_a_file(tmp_path):
+    path = tmp_path / ("x" * 255)
+    fitted().save(path)
+    assert fastnn.load(path).history.epochs == 2
+
+
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*model'"):
+        fitted().save(tmp_path / "model")
+
+
+def test_threads_of_a_loaded_model(saved):
+    assert fastnn.load(saved, threads=1).engine.threads == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": "abc"}, "class labels"),
+        ({"version": True}, "format version True"),
+        ({"version": 1.0}, "format version 1.0"),
+        ({"network": None}, "its network is None"),
+        ({"network": {"layer_sizes": [5, 6, 3]}}, "its network is"),
+    ],
+)
+def test_a_header_of_wrong_kinds_is_refused(saved, change, message):
+    tensors, header = parts(saved)
+    saved.write_bytes(save_tensors(tensors, {"fastnn": json.dumps({**header, **change})}))
+    with pytest.raises(fastnn.InputError, match=message):
+        fastnn.load(saved)
+
+
+@pytest.mark.parametrize(
+    "change", [{"best_epoch": 0}, {"best_epoch": 3}, {"best_epoch": True}, {"seconds": [1.0]}]
+)
+def test_a_history_that_contradicts_itself_is_refused(saved, change):
+    tensors, header = parts(saved)
+    header["history"].update(change)
+    saved.write_bytes(save_tensors(tensors, {"fastnn": json.dumps(header)}))
+    with pytest.raises(fastnn.InputError, match="its history"):
+        fastnn.load(saved)
+
+
+def test_a_model_shows_itself_in_one_line():
+    assert repr(fitted()) == "Model(5-6-3, float32, epochs=2, finished)"

@@ -113,8 +113,18 @@ def test_the_penalty_is_summed_in_double_precision():
     loss, _ = fastnn.get_engine("reference").gradient(
         network, parameters, X, [0], objective=fastnn.Objective(2.0)
     )
-    squares = 120_000 * float(np.float32(0.1) * np.float32(0.1))
+    squares = 120_000 * float(np.float32(0.1)) ** 2
     assert loss == pytest.approx(np.log(40) + squares, rel=1e-8)
+
+
+def test_the_penalty_of_weights_whose_squares_overflow_float32():
+    network = fastnn.Network((1, 2))
+    parameters = network.initialize(0)
+    parameters.vector[:] = np.float32(1e20), 0, 0, 0
+    loss, _ = fastnn.get_engine("reference").gradient(
+        network, parameters, np.zeros((1, 1), np.float32), [0], objective=fastnn.Objective(1e-30)
+    )
+    assert loss == pytest.approx(np.log(2) + float(np.float32(1e20)) ** 2 * 1e-30 / 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -1,5 +1,6 @@
 """``fit``: seeds, splits, schedules, early stopping, callbacks, interruption, divergence."""
 
+import os
 import signal
 import threading
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn import interrupts
+from fastnn.labels import split_rows
 from fastnn.schedules import SCHEDULES, learning_rates
 
 
@@ -21,6 +24,8 @@ def blobs():
 
 
 NETWORK = fastnn.Network((4, 8, 3))
+# The largest class has 56 % of the samples; the clouds overlap, and the best possible is near 0.95.
+BETTER_THAN_CHANCE = 0.85
 
 
 def fit(blobs, **settings):
@@ -30,8 +35,8 @@ def fit(blobs, **settings):
 def test_it_learns(blobs):
     model = fit(blobs, epochs=20, learning_rate=0.02)
     loss, accuracy = model.evaluate(*blobs)
-    assert accuracy > 0.93
-    assert loss < 0.25
+    assert accuracy > BETTER_THAN_CHANCE
+    assert loss < 0.4
     assert model.history.loss[-1] < model.history.loss[0]
     assert model.history.epochs == len(model.history.seconds) == 20
     assert model.history.stopped == "finished"
@@ -165,11 +170,14 @@ def test_networks_without_relu_start_as_glorot_has_it():
     assert 0.98 * bound < np.abs(model.parameters.weights[0]).max() <= bound
 
 
-def test_a_fall_below_tol_does_not_count(blobs):
-    X, y = blobs
-    model = fit(blobs, validation=(X, y), patience=2, tol=10.0, epochs=9)
-    assert model.history.best_epoch == 1
-    assert model.history.epochs == 3
+def test_a_fall_below_tol_ends_training_but_is_kept(blobs):
+    """Patience counts falls by ``tol``; the parameters are those of the lowest loss."""
+    model = fit(blobs, validation=blobs, patience=2, tol=10.0, epochs=9)
+    assert model.history.validation_loss == sorted(model.history.validation_loss)[::-1]
+    # the first loss is below infinity by any tol
+    assert (model.history.epochs, model.history.best_epoch) == (3, 3)
+    patient = fit(blobs, validation=blobs, patience=2, tol=0, epochs=9)
+    assert (patient.history.epochs, patient.history.best_epoch) == (9, 9)
 
 
 def test_verbose_prints_a_line_per_epoch(blobs, capsys):
@@ -186,9 +194,14 @@ def test_labels_of_any_kind(blobs):
     names = np.array(["oak", "ash", "elm"])[y]
     model = fit((X, names), epochs=20, learning_rate=0.02)
     assert model.classes.tolist() == ["ash", "elm", "oak"]
-    assert (model.predict(X) == names).mean() > 0.93
-    few = fit((X[y < 2], names[y < 2]), classes=["oak", "ash", "elm"])
+    assert (model.predict(X) == names).mean() > BETTER_THAN_CHANCE
+    # the order of the outputs need not be sorted, and one may be without samples
+    few = fit(
+        (X[y < 2], names[y < 2]), classes=["oak", "elm", "ash"], epochs=20, learning_rate=0.02
+    )
     assert few.predict_proba(X[:2]).shape == (2, 3)
+    assert (few.predict(X[y < 2]) == names[y < 2]).mean() > BETTER_THAN_CHANCE
+    assert few.evaluate(X[y < 2], names[y < 2])[1] > BETTER_THAN_CHANCE
 
 
 def test_sample_weights_reach_the_engine(blobs):
@@ -224,6 +237,22 @@ def test_sample_weights_reach_the_engine(blobs):
         ({"objective": 0.1}, "objective is 0.1"),
         ({"callbacks": print}, "callbacks is a function"),
         ({"validation": 0.1, "patience": 1, "tol": float("nan")}, "tol is nan"),
+        ({"validation": 0.1, "patience": 1, "tol": -1}, "tol is -1; expected .* at least 0"),
+        ({"validation": 0.001}, "validation data: 360 samples .* hold out none"),
+        ({"callbacks": [5]}, "callbacks holds 5; expected functions"),
+        ({"parameters": [1, 2]}, r"parameters is \[1, 2\]; expected a fastnn Parameters"),
+        ({"engine": None}, "engine is None; expected one of"),
+        ({"engine": 5}, "engine is 5; expected one of"),
+        ({"schedule": ["cosine"]}, r"schedule is \['cosine'\]; expected one of"),
+        ({"schedule": lambda p: 1 - 2 * p}, "schedule returned -0.* for progress 0.5"),
+        ({"schedule": lambda p: np.where(p > 0.9, np.nan, 1)}, "schedule returned nan"),
+        ({"schedule": lambda p: ["1"] * len(p)}, "returned shape .* and dtype <U1"),
+        ({"seed": np.random.RandomState(0)}, "seed is a RandomState"),
+        ({"epochs": True}, "epochs is True"),
+        ({"epochs": 10**400}, "expected a whole number from 1 to 1000000000"),
+        ({"learning_rate": 10**400}, "expected a finite number above 0"),
+        ({"feature_names": "abcd"}, "feature_names is 'abcd'; expected a sequence"),
+        ({"sample_weight": ["1"] * 360}, "sample_weight has dtype <U1; expected numbers"),
         ({"feature_names": ["a"]}, "feature_names is .*expected 4 strings"),
         ({"feature_names": [1, 2, 3, 4]}, "expected 4 strings"),
         ({"parameters": fastnn.Network((4, 7, 3)).initialize(0)}, "starting parameters"),
@@ -320,10 +349,51 @@ def test_ctrl_c_between_epochs_is_not_lost(blobs):
 
 def test_a_second_ctrl_c_does_not_wait(blobs, monkeypatch):
     interrupt_during_epoch(monkeypatch, 1, times=2)
+    monkeypatch.setattr(interrupts, "ECHO", -1.0)
     with pytest.raises(KeyboardInterrupt) as raised:
         fit(blobs)
     assert not isinstance(raised.value, fastnn.TrainingInterrupted)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_two_signals_at_once_are_one_ctrl_c(blobs, monkeypatch):
+    interrupt_during_epoch(monkeypatch, 1, times=2)
+    with pytest.raises(fastnn.TrainingInterrupted):
+        fit(blobs)
+
+
+def test_ctrl_c_within_its_own_handler():
+    """The lock of an Event is taken in there, and may not be taken twice."""
+
+    class Interrupted(type(threading.Condition())):
+        def notify_all(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            super().notify_all()
+
+    with interrupts.stop_on_interrupt() as stop:
+        stop._cond = Interrupted(threading.Lock())
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()
+
+
+def test_ctrl_c_goes_back_to_the_best_epoch(blobs, monkeypatch):
+    X, y = blobs
+    seen = []
+    interrupt_during_epoch(monkeypatch, 4)
+    with pytest.raises(fastnn.TrainingInterrupted) as raised:
+        fit(
+            blobs,
+            validation=(X, (y + 1) % 3),  # what is learned makes this loss grow
+            patience=5,
+            epochs=9,
+            learning_rate=0.1,
+            callbacks=[lambda epoch: seen.append(epoch.parameters.vector.copy())],
+        )
+    model = raised.value.model
+    best = int(np.argmin(model.history.validation_loss))
+    assert best < 2
+    assert model.history.best_epoch == best + 1
+    np.testing.assert_array_equal(model.parameters.vector, seen[best])
 
 
 def test_a_handler_of_the_programs_own_is_left_alone(blobs, monkeypatch):
@@ -352,11 +422,13 @@ def test_other_threads_train_too(blobs):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules_stay_within_0_and_the_rate(name):
-    rates = learning_rates(name, 0.5, 0, 1000, 1000)
+    rates = learning_rates(SCHEDULES[name], 0.5, 0, 1000, 1000)
     assert rates.shape == (1000,)
     assert (rates >= 0).all()
     assert rates.max() == pytest.approx(0.5, rel=1e-4)
-    parts = [learning_rates(name, 0.5, first, 100, 1000) for first in range(0, 1000, 100)]
+    parts = [
+        learning_rates(SCHEDULES[name], 0.5, first, 100, 1000) for first in range(0, 1000, 100)
+    ]
     np.testing.assert_array_equal(np.concatenate(parts), rates)
 
 
@@ -372,3 +444,90 @@ def test_a_schedule_of_ones_own(blobs):
     own = fit(blobs, schedule=lambda progress: 1 - progress)
     named = fit(blobs, schedule="linear")
     np.testing.assert_array_equal(own.parameters.vector, named.parameters.vector)
+
+
+def test_the_objective_reaches_the_engine(blobs):
+    """One step on all samples, written out."""
+    objective = fastnn.Objective(20.0)
+    parameters = NETWORK.initialize(np.random.default_rng(0).spawn(3)[0], dtype="float64")
+    _, gradient = fastnn.get_engine().gradient(NETWORK, parameters, *blobs, objective=objective)
+    model = fit(
+        blobs, objective=objective, epochs=1, batch_size=360, optimizer=fastnn.SGD(),
+        learning_rate=0.1, schedule="constant", dtype="float64",
+    )  # fmt: skip
+    expected = parameters.vector - 0.1 * gradient
+    np.testing.assert_allclose(model.parameters.vector, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"standardize": True}, {"scale": 1 / 7}, {"scale": 1 / 7, "standardize": True}, {}],
+)
+@pytest.mark.parametrize("given", [True, False])
+def test_validation_data_are_scaled_as_the_models_own(blobs, settings, given):
+    X, y = np.rint(blobs[0] * 10).astype(np.int8), blobs[1]
+    if given:
+        validation, held_out = (X[:50], y[:50]), slice(50)
+    else:
+        validation = 0.2
+        _, held_out = split_rows(y, 0.2, np.random.default_rng(0).spawn(3)[2])
+    model = fit((X, y), validation=validation, **settings)
+    found = model.history.validation_loss[-1], model.history.validation_accuracy[-1]
+    assert found == pytest.approx(model.evaluate(X[held_out], y[held_out]), rel=1e-6)
+
+
+def test_raw_validation_data_go_with_prepared_samples(blobs):
+    X, y = np.rint(blobs[0] * 10).astype(np.int8), blobs[1]
+    prepared = fit((fastnn.prepare(X, scale=0.1), y), validation=(X, y))
+    raw = fit((X, y), scale=0.1, validation=(X, y))
+    assert prepared.history.validation_loss == raw.history.validation_loss
+
+
+def test_the_loss_of_an_epoch_is_weighted(blobs):
+    """At a rate that moves nothing, the mean over batches is the mean over all samples."""
+    weights = np.random.default_rng(1).uniform(0, 3, 360)
+    weights[:40] = 0
+    parameters = NETWORK.initialize(0, dtype="float64")
+    expected, _ = fastnn.get_engine().gradient(NETWORK, parameters, *blobs, sample_weight=weights)
+    model = fit(
+        blobs, parameters=parameters, sample_weight=weights, epochs=1, batch_size=50,
+        optimizer=fastnn.SGD(), learning_rate=1e-300, dtype="float64", validation=blobs,
+    )  # fmt: skip
+    assert model.history.loss == pytest.approx([expected], rel=1e-12)
+
+
+def test_what_a_callback_returns_ends_training_only_if_it_is_true_itself(blobs):
+    returned = [1, 1.0, "end", np.ones(3), None, False, np.False_]
+    for value in returned:
+        model = fit(blobs, callbacks=[lambda epoch, value=value: value])
+        assert (model.history.epochs, model.history.stopped) == (3, "finished")
+    for value in (True, np.True_):
+        model = fit(blobs, callbacks=[lambda epoch, value=value: value])
+        assert (model.history.epochs, model.history.stopped) == (1, "early")
+
+
+def test_moments_that_overflow_are_a_divergence(blobs):
+    """Adam would stand still for ever, its steps divided by infinity."""
+    X, y = blobs
+    large = np.where(np.arange(4) == 1, X * 1e25, X).astype(np.float32)
+    with pytest.raises(fastnn.DivergedError, match="in epoch 1: an update overflowed") as raised:
+        fit((large, y), optimizer=fastnn.Adam(), batch_size=360)
+    assert np.isfinite(raised.value.model.parameters.vector).all()
+
+
+def test_divergence_names_the_epoch_and_the_batch(blobs):
+    with pytest.raises(fastnn.DivergedError) as raised:
+        fit(
+            blobs, epochs=4, batch_size=100, optimizer=fastnn.SGD(), learning_rate=0.05,
+            schedule=lambda progress: np.where(progress < 0.5, 1, 1e37),
+        )  # fmt: skip
+    error = raised.value
+    assert error.epoch == 3
+    assert f"diverged in epoch 3: the loss of batch {error.batch} is {error.loss}" in str(error)
+
+
+def test_labels_of_several_kinds_are_refused(blobs):
+    X, _ = blobs
+    for odd in (float("nan"), 1, None):
+        with pytest.raises(fastnn.InputError, match="mixes labels of different kinds"):
+            fastnn.fit(fastnn.Network((4, 3)), X, [odd, "a", "b"] * 120)

@@ -1,6 +1,7 @@
 """``fastnn evaluate`` and ``fastnn predict``: a saved model on data."""
 
 import csv
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from fastnn.cli.options import (
-    DATA_NAMES,
     check_outputs,
     data_argument,
     debug_option,
@@ -16,9 +16,11 @@ from fastnn.cli.options import (
     label_column_option,
     labels_option,
     model_argument,
+    require_stdout,
     threads_option,
     write_json,
 )
+from fastnn.datasets import NAMES, naming
 from fastnn.errors import InputError
 from fastnn.terminal import Terminal
 
@@ -35,7 +37,7 @@ def _samples(
     from fastnn.formats import Table
 
     path = Path(data)
-    if data in DATA_NAMES or path.is_dir() or not path.exists():
+    if data in NAMES or path.is_dir() or not path.exists():
         share = model.settings.get("test_fraction")  # what training left for testing
         dataset = datasets.load(
             data,
@@ -43,7 +45,22 @@ def _samples(
             label_column=label_column,
             test_fraction=share if isinstance(share, float) else datasets.TEST_FRACTION,
         )
-        return Table(dataset.X_test, dataset.y_test, dataset.feature_names)
+        table = Table(dataset.X_test, dataset.y_test, dataset.feature_names)
+    else:
+        table = _all_samples(model, path, labels, label_column, labelled=labelled)
+    if table.X.shape[1] != model.network.n_features:
+        raise InputError(
+            f"{data} has {table.X.shape[1]} features; the model expects {model.network.n_features}"
+        )
+    return table
+
+
+def _all_samples(
+    model: "Model", path: Path, labels: str | None, label_column: str | None, *, labelled: bool
+) -> "Table":
+    from fastnn import datasets
+    from fastnn.formats import Table
+
     table = datasets.read_samples(
         path,
         labels=labels,
@@ -53,13 +70,7 @@ def _samples(
     )
     X, _ = datasets.flatten_images(table.X, path)
     table = Table(X, table.y, table.feature_names).widen(model.network.n_features)
-    if model.feature_names is not None:
-        table = table.select(model.feature_names)
-    if table.X.shape[1] != model.network.n_features:
-        raise InputError(
-            f"{data} has {table.X.shape[1]} features; the model expects {model.network.n_features}"
-        )
-    return table
+    return table if model.feature_names is None else table.select(model.feature_names)
 
 
 @click.command()
@@ -87,7 +98,8 @@ def evaluate(
     table = _samples(model, data, labels, label_column, labelled=True)
     if table.y is None:
         raise InputError(f"{data} has no labels; name a file that has, with --labels")
-    loss, accuracy = model.evaluate(table.X, table.y)
+    with naming(data):
+        loss, accuracy = model.evaluate(table.X, table.y)
     n_samples = table.X.shape[0]
     terminal.table(
         "",
@@ -115,15 +127,20 @@ def evaluate(
 def predict(
     model_path: str, data: str, label_column: str | None, probabilities: bool, threads: int | None
 ) -> None:
-    """Write the class that MODEL finds most probable for each sample of DATA, as CSV.
+    """Write the class that MODEL finds most probable for each sample, as CSV in UTF-8.
 
-    Labels in DATA are ignored.
+    For the test part of DATA where it is a named data set or a folder, else for all its samples, in
+    their order. Labels in DATA are ignored.
     """
     from fastnn.models import load
 
+    require_stdout()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="strict")
     model = load(model_path, threads=threads)
     table = _samples(model, data, None, label_column, labelled=False)
-    shares = model.predict_proba(table.X)
+    with naming(data):
+        shares = model.predict_proba(table.X)
     labels = model.classes.tolist()
     writer = csv.writer(sys.stdout, lineterminator="\n")
     columns = [f"probability of {label}" for label in labels] if probabilities else []

@@ -1,16 +1,18 @@
 """Options that several commands share, and the files that they write."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
-from os.path import realpath
+from math import isnan
+from os import listdir
+from os.path import isdir, join, realpath
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from fastnn.datasets import NAMES
 from fastnn.errors import InputError
-
-DATA_NAMES = ("digits", "mnist", "fashion-mnist")
 
 
 class DataType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
@@ -22,7 +24,7 @@ class DataType(click.ParamType):  # type: ignore[type-arg]  # generic from click
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """Offer the names, then files."""
-        names = [CompletionItem(name) for name in DATA_NAMES if name.startswith(incomplete)]
+        names = [CompletionItem(name) for name in NAMES if name.startswith(incomplete)]
         return [*names, CompletionItem(incomplete, type="file")]
 
 
@@ -46,6 +48,17 @@ class HiddenType(click.ParamType):  # type: ignore[type-arg]
                 f"{value!r} is not a list of layer sizes such as 256,128, or none", param, ctx
             )
         return sizes
+
+
+class ShareType(click.FloatRange):
+    """A number in a range; NaN, which click lets through, is not."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Turn an option's text into a number."""
+        share: float = super().convert(value, param, ctx)
+        if isnan(share):
+            self.fail("nan is not a number", param, ctx)
+        return share
 
 
 def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,10 +106,19 @@ def check_outputs(
     """Find out now, not after training, that a file cannot be written or would replace another."""
     from fastnn.files import check_writable
 
-    taken = {realpath(path) for path in inputs if path is not None and path not in DATA_NAMES}
+    taken = set()
+    for path in inputs:
+        if path is not None and path not in NAMES:
+            taken.add(realpath(path))
+            if isdir(path):  # the four files of MNIST
+                taken.update(realpath(join(path, name)) for name in listdir(path))
+    if json_path == "-":
+        require_stdout()
     for path in (output, plot_path, None if json_path == "-" else json_path):
         if path is None:
             continue
+        if path == "-":
+            raise InputError("only --json can be -, standard output; expected the name of a file")
         check_writable(path)
         target = realpath(path)
         if target in taken:
@@ -106,6 +128,12 @@ def check_outputs(
         from fastnn import plot
 
         plot.check(plot_path)
+
+
+def require_stdout() -> None:
+    """Raise if standard output, which is to carry data, has been closed."""
+    if sys.stdout is None:
+        raise InputError("standard output is closed; expected it to be open, for the results")
 
 
 def write_json(path: str | None, result: dict[str, Any]) -> None:

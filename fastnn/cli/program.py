@@ -1,9 +1,12 @@
 """The group of commands, and what the user is told when one of them fails."""
 
+import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 
 import click
 
@@ -12,7 +15,7 @@ from fastnn.cli.about import completion, info
 from fastnn.cli.apply import evaluate, predict
 from fastnn.cli.options import debug_option
 from fastnn.cli.train import train
-from fastnn.errors import DivergedError, InputError
+from fastnn.errors import InputError
 from fastnn.terminal import INTERRUPTED, Terminal
 
 
@@ -29,13 +32,38 @@ for command in (train, evaluate, predict, info, completion):
 
 def run(args: Sequence[str]) -> int:
     """Run the command line and return its exit status."""
+    if os.environ.get("COLUMNS") == "0":  # some programs export it so, and rich then shows nothing
+        del os.environ["COLUMNS"]
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that it cannot encode ends no training
+        sys.stdout.reconfigure(errors="backslashreplace")
+    ended_by = _take_signals()
+    status = _run(args)
+    return 128 + ended_by[0] if status == INTERRUPTED and ended_by else status
+
+
+def _take_signals() -> list[int]:
+    """Have the signals that end a program do what Ctrl-C does; return a list of those that came."""
+    came: list[int] = []
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+                signal.signal(number, pass_on)
+    return came
+
+
+def _run(args: Sequence[str]) -> int:
     terminal = Terminal()
     try:
         status = cli.main(list(args), prog_name="fastnn", standalone_mode=False) or 0
         _flush()  # now, while an error can still be told
         return status
     except BaseException as error:
-        if "--debug" in args:
+        if "--debug" in args[: [*args, "--"].index("--")]:
             traceback.print_exception(error)
         return _explain(terminal, error)
 
@@ -48,7 +76,7 @@ def _explain(terminal: Terminal, error: BaseException) -> int:
         context = getattr(error, "ctx", None)
         where = f" See '{context.command_path} --help'." if context is not None else ""
         message = error.format_message()
-        terminal.error(message + ("" if message.endswith((".", "?", ")")) else ".") + where)
+        terminal.error(message + ("" if message.endswith((".", "?")) else ".") + where)
         return 2
     if isinstance(error, click.Abort | KeyboardInterrupt):
         terminal.errors.print("Interrupted.")
@@ -66,9 +94,6 @@ def _explain(terminal: Terminal, error: BaseException) -> int:
     if isinstance(error, MemoryError):
         terminal.error(f"there is not enough memory for this. {error}")
         return 2
-    if isinstance(error, DivergedError):
-        terminal.error(f"{error}. The model was not saved.")
-        return 1
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
     terminal.error(

@@ -1,5 +1,6 @@
 """``fastnn train``: data, a network, training, a test, and the files that were asked for."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -7,6 +8,7 @@ import click
 from fastnn.cli.options import (
     DataType,
     HiddenType,
+    ShareType,
     check_outputs,
     debug_option,
     json_option,
@@ -107,7 +109,7 @@ WEIGHT_DECAY = 0.01
     type=click.Choice(ENGINES),
     default=DEFAULT_ENGINE,
     show_default=True,
-    help="What computes.",
+    help="What computes; fused is to come.",
 )
 @click.option(
     "--dtype",
@@ -124,7 +126,7 @@ WEIGHT_DECAY = 0.01
 )
 @click.option(
     "--validation",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=ShareType(0, 1, max_open=True),
     default=0.1,
     show_default=True,
     help="Share of the training samples held out to watch; 0 for none.",
@@ -137,7 +139,7 @@ WEIGHT_DECAY = 0.01
 )
 @click.option(
     "--test-fraction",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=ShareType(0, 1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
     help="Share of the samples held out for testing, where the data have no test part.",
@@ -237,8 +239,11 @@ def train(
             model, diverged = error.model, error
     model.settings.update(data=dataset.name, test_fraction=test_fraction)
     if diverged is not None:
-        write_json(json_path, _result(model, dataset))
-        raise diverged
+        kept = _keep(model, output)
+        write_json(json_path, {**_result(model, dataset), "output": kept})
+        fate = "The model was not saved" if kept is None else f"The model so far is in {kept}"
+        terminal.error(f"{diverged}. {fate}.")
+        raise click.exceptions.Exit(1)
     if interrupted:
         terminal.errors.print("Interrupted: training ended early, after the batch it was in.")
     with stop_on_interrupt() as again:  # a second Ctrl-C, in haste, does not lose the model
@@ -295,7 +300,15 @@ def _finish(
     history = model.history
     if output is not None:
         model.save(output)
-    loss, accuracy = model.evaluate(dataset.X_test, dataset.y_test)
+    try:
+        loss, accuracy = model.evaluate(dataset.X_test, dataset.y_test)
+    except InputError as error:
+        write_json(json_path, {**_result(model, dataset), "output": output})
+        fate = "was not asked for" if output is None else f"is saved to {output}"
+        raise InputError(
+            f"{dataset.source}, the samples to test with: {error}; training has ended, the model "
+            f"{fate}"
+        ) from error
     rows: list[tuple[str, Any]] = [
         ("test accuracy", f"{accuracy:.4f}"),
         ("test loss", f"{loss:.4f}"),
@@ -322,8 +335,18 @@ def _finish(
     write_json(json_path, {**_result(model, dataset), **tested})
 
 
+def _keep(model: "Model", output: str | None) -> str | None:
+    """Save a model that diverged after some good epochs, but not over the file asked for."""
+    if output is None or not model.history.epochs:
+        return None
+    path = Path(output)
+    beside = str(path.with_name(f"{path.stem}-diverged{path.suffix}"))
+    model.save(beside)
+    return beside
+
+
 def _result(model: "Model", dataset: "Dataset") -> dict[str, Any]:
-    """Return what ``--json`` writes; of a run that diverged, nothing was tested or saved."""
+    """Return what ``--json`` writes; of a run that diverged, nothing was tested."""
     from fastnn.machine import versions
 
     history = model.history

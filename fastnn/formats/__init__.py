@@ -39,7 +39,7 @@ def sniff(path: Path) -> str:
     }.items():
         if name.endswith(ending):
             return found
-    if re.search(r"idx\d", name):
+    if re.search(r"idx\d-ubyte$", name):
         return "idx"
     with open_bytes(path) as file:
         try:

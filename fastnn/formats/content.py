@@ -21,15 +21,27 @@ def fail(path: Path, what: str) -> NoReturn:
     raise InputError(f"{path}: {shown}")
 
 
-def open_bytes(path: Path) -> BinaryIO:
-    """Open a file; one that starts like gzip is expanded, whatever its name."""
+def require_file(path: Path) -> None:
+    """Raise where opening would wait for a writer, or reading never end."""
     if path.is_dir():
         fail(path, "it is a folder; expected a file")
     if path.exists() and not path.is_file():
         fail(path, "it is a pipe or a device; expected a file")
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """Open a file; one that starts like gzip is expanded, whatever its name."""
+    require_file(path)
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
     return cast(BinaryIO, gzip.open(path)) if is_gzip else path.open("rb")
+
+
+def _too_large(most: int) -> str:
+    return (
+        f"it expands to more than {most} bytes, suspiciously much for its size; if it is right, "
+        "expand it yourself and name the result"
+    )
 
 
 def read_bytes(path: Path, *, most: int | None = None) -> bytearray:
@@ -42,16 +54,16 @@ def read_bytes(path: Path, *, most: int | None = None) -> bytearray:
         What the content may expand to, in bytes; None allows what real data can reach.
     """
     with open_bytes(path) as file:
+        size = path.stat().st_size
+        is_gzip = isinstance(file, gzip.GzipFile)
         if most is None:
-            compressed = path.stat().st_size
-            is_gzip = isinstance(file, gzip.GzipFile)
-            most = max(MOST_EXPANSION * compressed, SMALL_EXPANSION) if is_gzip else compressed
+            most = max(MOST_EXPANSION * size, SMALL_EXPANSION) if is_gzip else size
         content = bytearray()
         try:
             while chunk := file.read(2**20):
                 content += chunk
                 if len(content) > most:
-                    fail(path, f"the content is larger than {most} bytes, more than it should be")
+                    fail(path, _too_large(most) if is_gzip else "it grows while it is read")
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             fail(path, f"damaged or truncated gzip data ({error})")
     return content

@@ -26,7 +26,9 @@ def read_idx(path: Path) -> NDArray[Any]:
 def parse_idx(content: bytearray, path: Path) -> NDArray[Any]:
     """Return the array in the bytes of an IDX file; ``path`` names it in errors."""
     magic = bytes(content[:4])
-    if len(magic) < 4 or magic[:2] != b"\0\0":
+    if len(magic) < 4:
+        fail(path, f"not an IDX file: it has {len(magic)} bytes")
+    if magic[:2] != b"\0\0":
         fail(path, f"not an IDX file: it starts with {magic!r}, expected two zero bytes")
     if magic[2] not in TYPES:
         fail(path, f"IDX type {magic[2]:#04x} is unknown")

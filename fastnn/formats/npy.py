@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.errors import InputError
-from fastnn.formats.content import MOST_EXPANSION, SMALL_EXPANSION, fail, read_bytes
+from fastnn.formats.content import (
+    MOST_EXPANSION,
+    SMALL_EXPANSION,
+    fail,
+    read_bytes,
+    require_file,
+)
 
 MOST_DIMENSIONS = 8
 
@@ -44,6 +50,7 @@ def _parse_npy(file: IO[bytes], size: int, path: Path, name: str) -> NDArray[Any
         fail(path, f"{name} is not an npy array ({str(error) or type(error).__name__:.100})")
     if dtype.kind not in "biufU" or dtype.itemsize == 0:
         fail(path, f"{name} has dtype {dtype}; expected numbers (or text, for labels)")
+    shape = tuple(int(size) for size in shape)  # True passes for 1 in a header
     if min(shape, default=1) < 1:
         fail(path, f"{name} declares shape {shape}; expected at least one value")
     found = size - file.tell()
@@ -78,8 +85,10 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     Returns
     -------
     arrays : dict of ndarray
-        Under the names above; upper and lower case are not told apart in the file.
+        Under the names above; X and y beside a test part become X_train and y_train. Upper and
+        lower case are not told apart in the file.
     """
+    require_file(path)
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
@@ -92,6 +101,9 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
             RuntimeError, ValueError, OverflowError,
         ) as error:  # fmt: skip
             fail(path, f"not a whole npz file ({error})")
+    if "X_test" in arrays and "X" in arrays and "X_train" not in arrays:
+        for name in {"X", "y"} & set(arrays):
+            arrays[f"{name}_train"] = arrays.pop(name)
     if not {"X", "X_train"} & set(arrays):
         shown = ", ".join(name.removesuffix(".npy") for name in names[:8]) or "nothing"
         fail(path, f"it holds {shown:.200}; expected X and y, or X_train, y_train, X_test, y_test")
@@ -115,7 +127,11 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, NDArray[Any]]:
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             fail(path, f"{name} is compressed in a way that NumPy does not write")
         if entry.file_size > most:
-            fail(path, f"{name} expands to {entry.file_size} bytes, more than it should")
+            fail(
+                path,
+                f"{name} expands to {entry.file_size} bytes, suspiciously much for its size; if it "
+                "is right, save it with numpy.savez, which does not compress",
+            )
         with archive.open(entry) as file:
             arrays[name] = _parse_npy(file, entry.file_size, path, name)
     return arrays

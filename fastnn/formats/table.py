@@ -28,10 +28,11 @@ class Table:
         """Return the named features, in that order; others are left out."""
         if self.feature_names is None or self.feature_names == feature_names:
             return self
-        missing = [name for name in feature_names if name not in self.feature_names]
-        if missing:
-            raise InputError(f"the data have no column {missing[0]!r}, which the model needs")
-        columns = [self.feature_names.index(name) for name in feature_names]
+        places = {name: place for place, name in enumerate(self.feature_names)}
+        missing = next((name for name in feature_names if name not in places), None)
+        if missing is not None:
+            raise InputError(f"the data have no column {missing!r}, which the model needs")
+        columns = [places[name] for name in feature_names]
         return Table(self.X[:, columns], self.y, feature_names)
 
     def widen(self, n_features: int) -> "Table":

@@ -14,8 +14,12 @@ from fastnn.formats.content import fail, read_bytes
 from fastnn.formats.table import Table
 
 LABEL_NAMES = ("label", "labels", "class", "target", "y")
-# An array of text gives every label the room of the longest one.
+ROW_NAMES = ("", "Unnamed: 0")  # what pandas writes above the names of rows, and reads them as
 LONGEST_LABEL = 200  # characters
+# An array of text gives every label the room of the longest one: bytes that any file's labels may
+# take, and bytes per character of the file.
+ROOM_OF_ANY = 64 * 2**20
+ROOM_PER_CHARACTER = 32
 
 
 def read_csv(
@@ -29,54 +33,57 @@ def read_csv(
 
     Commas, semicolons and tabs separate; cells may be quoted. If all features are whole numbers,
     X holds integers. A first column without a name holds the names of the rows, as pandas and R
-    write them, and is left out.
+    write them, and is left out. So is, where ``features`` are named, any other column.
     """
     text = _text(path)
     header, delimiter = _header(path, text, labelled)
-    label = _label_position(path, text, header, delimiter, label_column, labelled, features)
+    _check_quotes(path, text, delimiter)
+    wanted = frozenset(features)
+    label = None
+    if labelled or not wanted:
+        label = _label_position(path, text, header, delimiter, label_column, labelled, wanted)
+    taken = [
+        place
+        for place, name in enumerate(header)
+        if place != label and (name in wanted if wanted else place > 0 or name not in ROW_NAMES)
+    ]
+    names = tuple(header[place] for place in taken)
+    _check_names(path, names, features)
     codes: dict[str, int] = {}
 
     def encode(cell: str) -> float:
         return codes.setdefault(cell.strip(), len(codes))
 
-    converters: dict[int | str, Callable[[str], float]] = {}
-    if header[0] == "":
-        converters[0] = lambda name: 0.0
+    converters: dict[int | str, Callable[[str], float]] = {
+        place: lambda ignored: 0.0 for place in set(range(len(header))).difference(taken)
+    }
     if label is not None:
         converters[label] = encode
-    text.seek(0)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of no rows: said below
-            cells = np.loadtxt(
-                _without_header(text, delimiter),
-                delimiter=delimiter,
-                quotechar='"',
-                comments=None,
-                ndmin=2,
-                converters=converters or None,
-            )
-    except ValueError as error:
-        text.seek(0)
-        _explain_csv(path, text, header, delimiter, converters, error)
-    if not cells.size:
-        fail(path, "it has a header and no samples")
-    if cells.shape[1] != len(header):
-        fail(path, f"the header names {len(header)} columns; the rows have {cells.shape[1]}")
-    if not np.isfinite(cells).all():
-        row, column = np.argwhere(~np.isfinite(cells))[0]
-        fail(path, f"sample {row + 1}, column {header[column]!r} is {cells[row, column]}")
-    names = tuple(name for place, name in enumerate(header) if place not in converters)
-    if not names:
-        fail(path, "it has no columns of features")
-    X = _as_integers(cells[:, [place for place in range(len(header)) if place not in converters]])
+    cells = _cells(path, text, header, delimiter, converters)
+    X = _as_integers(cells[:, taken])
     if label is None:
         return Table(X, None, names)
-    if "" in codes:
-        row = int(np.argmax(cells[:, label] == codes[""]))
-        fail(path, f"sample {row + 1} has no label")
-    y = _typed_labels(path, list(codes))[cells[:, label].astype(np.intp)]
-    return Table(X, y, names)
+    for cell in codes:
+        if cell.lower() in ("", "nan"):
+            row = int(np.argmax(cells[:, label] == codes[cell]))
+            fail(path, f"sample {row + 1} has no label" + (f": it is {cell!r}" if cell else ""))
+    if header[label] in codes and any(_is_number(name) for name in header):
+        fail(path, f"its first line is a sample: {header!r:.60}; expected a header with names")
+    labels = _typed_labels(path, list(codes), len(cells), len(text.getvalue()))
+    return Table(X, labels[cells[:, label].astype(np.intp)], names)
+
+
+def _check_names(path: Path, names: tuple[str, ...], wanted: Sequence[str]) -> None:
+    """Raise unless the names of features are different, and the wanted ones are there."""
+    found = set(names)
+    for name in wanted:
+        if name not in found:
+            fail(path, f"the data have no column {name!r}, which the model needs")
+    if not names:
+        fail(path, "it has no columns of features")
+    if len(found) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        fail(path, f"{names.count(twice)} columns are called {twice!r}; expected different names")
 
 
 def _text(path: Path) -> io.StringIO:
@@ -89,8 +96,22 @@ def _text(path: Path) -> io.StringIO:
     return io.StringIO(text, newline=None)
 
 
-def _without_header(text: io.StringIO, delimiter: str) -> io.StringIO:
-    """Skip the header, which may span lines inside quotes."""
+def _check_quotes(path: Path, text: io.StringIO, delimiter: str) -> None:
+    """Raise at a quote that nothing closes: NumPy takes all that follows it for one cell."""
+    if '"' not in text.getvalue():
+        return
+    text.seek(0)
+    rows = csv.reader(text, delimiter=delimiter, strict=True)
+    try:
+        for _ in rows:
+            pass
+    except csv.Error as error:
+        fail(path, f"not a CSV file: {error} (line {rows.line_num})")
+
+
+def _after_header(text: io.StringIO, delimiter: str) -> io.StringIO:
+    """Go to the line after the header, which may span lines inside quotes."""
+    text.seek(0)
     next(_rows(text, delimiter))
     return text
 
@@ -137,7 +158,7 @@ def _label_position(
     delimiter: str,
     label_column: str | None,
     labelled: bool,
-    features: Sequence[str],
+    features: Collection[str],
 ) -> int | None:
     if label_column is not None:
         if header.count(label_column) != 1:
@@ -148,19 +169,55 @@ def _label_position(
     if len(named) == 1:
         return named[0]
     try:
-        row = next((row for row in _rows(text, delimiter) if row), [])
+        row = next((row for row in _rows(_after_header(text, delimiter), delimiter) if row), [])
     except csv.Error as error:
         fail(path, f"not a CSV file ({error})")
+    if not row:
+        fail(path, "it has a header and no samples")
     words = [place for place in others if place < len(row) and not _is_number(row[place])]
     if not named and len(words) == 1 and row[words[0]].strip():
         return words[0]
     if labelled:
+        if any(not _is_number(cell) and _is_number(cell.replace(",", ".")) for cell in row):
+            fail(path, "it writes numbers with a comma; expected a point, as in 0.5")
         fail(
             path,
             f"it is not clear which column holds the labels: {', '.join(header)[:200]}; call it "
             "'label', or name it with --label-column (label_column=...)",
         )
     return None
+
+
+def _cells(
+    path: Path,
+    text: io.StringIO,
+    header: list[str],
+    delimiter: str,
+    converters: dict[int | str, Callable[[str], float]],
+) -> NDArray[np.float64]:
+    """Return the cells below the header, as many to a row as it has names; all finite."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of no rows: said below
+            cells = np.loadtxt(
+                _after_header(text, delimiter),
+                delimiter=delimiter,
+                quotechar='"',
+                comments=None,
+                ndmin=2,
+                converters=converters or None,
+            )
+    except ValueError as error:
+        text.seek(0)
+        _explain_csv(path, text, header, delimiter, converters, error)
+    if not cells.size:
+        fail(path, "it has a header and no samples")
+    if cells.shape[1] != len(header):
+        fail(path, f"the header names {len(header)} columns; the rows have {cells.shape[1]}")
+    if not np.isfinite(cells).all():
+        row, column = np.argwhere(~np.isfinite(cells))[0]
+        fail(path, f"sample {row + 1}, column {header[column]!r} is {cells[row, column]}")
+    return cells
 
 
 def _is_number(cell: str) -> bool:
@@ -205,14 +262,19 @@ def _as_integers(X: NDArray[np.float64]) -> NDArray[Any]:
     return X.astype(np.int32) if is_whole else X
 
 
-def _typed_labels(path: Path, labels: list[str]) -> NDArray[Any]:
-    """Return labels as integers if all are, else as text."""
+def _typed_labels(path: Path, labels: list[str], n_samples: int, n_text: int) -> NDArray[Any]:
+    """Return labels as integers if all are, else as text.
+
+    ``n_samples`` of them are to be expected, from a file of ``n_text`` characters.
+    """
     longest = max(labels, key=len)
-    if len(longest) > LONGEST_LABEL:
+    room = np.dtype((np.str_, len(longest))).itemsize * n_samples
+    most = max(ROOM_OF_ANY, ROOM_PER_CHARACTER * n_text)
+    if len(longest) > LONGEST_LABEL or room > most:
         fail(
             path,
-            f"the label {longest[:20]!r}... has {len(longest)} characters; "
-            f"expected at most {LONGEST_LABEL}",
+            f"the label {longest[:20]!r}... has {len(longest)} characters; expected at most "
+            f"{LONGEST_LABEL}, and all of similar length",
         )
     if not all(_is_number(label) for label in labels):
         return np.asarray(labels)
@@ -235,7 +297,7 @@ def read_label_lines(path: Path) -> NDArray[Any]:
         labels = [label for label in labels if label]
     if not labels:
         fail(path, "it holds no labels")
-    return _typed_labels(path, labels)
+    return _typed_labels(path, labels, len(labels), len(text.getvalue()))
 
 
 def _only_column(path: Path, text: io.StringIO) -> list[str]:
