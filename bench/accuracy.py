@@ -33,8 +33,8 @@ SEEDS = (0, 1, 2)
 DATA = ("digits", "mnist", "fashion-mnist")
 GRID = [
     *product(["adam"], [0.001, 0.002, 0.003], [32, 64, 128], ["linear", "cosine", "one-cycle"]),
-    *product(["sgd"], [0.1, 0.2, 0.4], [32], ["linear", "cosine", "one-cycle"]),
-    *product(["nesterov"], [0.02, 0.04, 0.08], [32], ["linear", "cosine", "one-cycle"]),
+    *product(["sgd"], [0.1, 0.2, 0.4, 0.8], [32], ["linear", "cosine", "one-cycle"]),
+    *product(["nesterov"], [0.02, 0.04, 0.08, 0.16], [32], ["linear", "cosine", "one-cycle"]),
 ]
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from time import monotonic
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 # Seconds in which a second signal is the same Ctrl-C: a terminal sends it to a whole group of
 # processes, and wrappers pass it on once more.
 ECHO = 1.0
@@ -17,14 +19,17 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
     """Yield an event that Ctrl-C sets; another, later one raises KeyboardInterrupt at once.
 
     Only Python's own handling of Ctrl-C is replaced, for the length of the block: where the
-    program has a handler of its own, or outside the main thread, the event is just never set.
+    program has a handler of its own, or outside the main thread, the event is just never set. A
+    program that wants SIGTERM to end a run so too gives it the same handler,
+    ``signal.default_int_handler``.
     """
     stop = threading.Event()
     in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield stop
-        return
-
+    taken = [
+        number
+        for number in SIGNALS
+        if in_main_thread and signal.getsignal(number) is signal.default_int_handler
+    ]
     pressed = 0.0
 
     def on_interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -37,8 +42,10 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
         elif monotonic() - pressed > ECHO:
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, on_interrupt)
+    for number in taken:
+        signal.signal(number, on_interrupt)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in taken:
+            signal.signal(number, signal.default_int_handler)

@@ -15,7 +15,10 @@ def as_labels(y: ArrayLike) -> NDArray[Any]:
     """Return labels as a flat array of integers, booleans or strings."""
     labels = as_array("y", y)
     if labels.ndim != 1:
-        raise InputError(f"y has shape {labels.shape}; expected (n_samples,), one label per sample")
+        hint = "; one-hot labels are y.argmax(axis=1)" if labels.ndim == 2 else ""
+        raise InputError(
+            f"y has shape {labels.shape}; expected (n_samples,), one label per sample{hint}"
+        )
     if not labels.size:
         raise InputError("y is empty; expected one label per sample")
     if labels.dtype.kind in "OT":

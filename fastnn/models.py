@@ -237,7 +237,7 @@ def _to_bytes(model: Model) -> bytes:
 def load(
     path: str | os.PathLike[str], *, engine: str | None = None, threads: int | None = None
 ) -> Model:
-    """Read a model that ``Model.save`` wrote.
+    """Read a model that ``Model.save`` wrote; for data, see ``fastnn.datasets.load``.
 
     Parameters
     ----------

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 
@@ -13,6 +15,8 @@ import numpy as np
 import pytest
 from command import (
     at_startup,
+    command_line,
+    environment,
     listing,
     on_import,
     run,
@@ -21,12 +25,14 @@ from command import (
     wait_for_line,
     with_matplotlib,
 )
-from files import idx_bytes
+from files import idx_bytes, mnist_like
 from safetensors.numpy import load, save
 
 import fastnn
 
 MODEL = "model.safetensors"
+FOREVER = ("train", "--epochs", "1000000")
+ASKED = ("--output", MODEL, "--json", "run.json")
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -180,6 +186,9 @@ def test_data_that_cannot_be_downloaded(place):
         ("--optimizer momentum --momentum 1", "momentum is 1.0"),
         ("--weight-decay 1", "--weight-decay goes with adamw"),
         ("--patience 3 --validation 0", "--patience needs"),
+        ("--validation nan", "nan is not a number"),
+        ("--test-fraction nan", "nan is not a number"),
+        ("--plot -", "only --json can be -"),
         ("--validation 0.0001", "too few to hold out a share of 0.0001"),
         ("--test-fraction 0", "0<x<1"),
         ("--optimizer Adam", "'sgd', 'momentum', 'nesterov', 'adam', 'adamw'"),
@@ -408,6 +417,131 @@ def test_bad_tables_for_a_model(table, data, says):
     assert says in refused(table, "evaluate", MODEL, data, "--json", "new.json")
 
 
+# --- what may not cost the model ------------------------------------------------------------------
+
+
+def full(tmp_path, *args, stream, **env):
+    """Run a command one of whose streams goes to a full disk."""
+    with open("/dev/full", "w") as disk:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: disk}
+        return subprocess.run(
+            command_line(*args),
+            cwd=tmp_path,
+            env=environment(tmp_path, **env),
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=60,
+            check=False,
+            **streams,
+        )
+
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="not every system has /dev/full")
+
+
+@ON_LINUX
+def test_the_screen_goes_to_a_full_disk(tmp_path):
+    result = full(tmp_path, "train", "--epochs", "2", *ASKED, stream="stdout")
+    assert result.stderr == (
+        "Standard output failed (No space left on device); going on without it.\n"
+    )
+    assert result.returncode == 0
+    assert fastnn.load(tmp_path / MODEL).history.epochs == 2
+    assert json.loads((tmp_path / "run.json").read_text())["output"] == MODEL
+
+
+@ON_LINUX
+def test_errors_go_to_a_full_disk(tmp_path):
+    args = ("train", "--epochs", "2", "--output", MODEL, "--json", "-")
+    result = full(tmp_path, *args, stream="stderr")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["epochs"] == fastnn.load(tmp_path / MODEL).history.epochs == 2
+
+
+@ON_LINUX
+@pytest.mark.parametrize("args", [("train", "--epochs", "1"), ("train", "--json", "-")])
+def test_results_that_cannot_be_written_are_an_error(tmp_path, args):
+    result = full(tmp_path, *args, stream="stdout")
+    assert result.returncode == 2
+    assert "No space left on device" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_name_that_the_screen_cannot_show(tmp_path):
+    (tmp_path / "数.csv").write_text("a,label\n" + "1,é\n2,e\n" * 20)
+    args = ("train", "数.csv", "--epochs", "30", "--output", MODEL)
+    shown = succeed(*args, cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert "\\u6570.csv: 32 samples to train on" in shown
+    result = subprocess.run(
+        command_line("predict", MODEL, "数.csv"),
+        cwd=tmp_path,
+        env=environment(tmp_path, PYTHONIOENCODING="ascii"),
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert "é," in result.stdout.decode("utf-8")
+
+
+@pytest.mark.parametrize("command", ["train --json -", f"predict {MODEL} digits", "info --json -"])
+def test_closed_standard_output(place, command):
+    line = " ".join(command_line(*command.split()))
+    result = subprocess.run(
+        ["sh", "-c", f"{line} >&-"],
+        cwd=place,
+        env=environment(place),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("Error: standard output is closed")
+
+
+def test_samples_to_test_with_that_overflow(tmp_path):
+    """A feature that is constant in training is not scaled, and may be anything later."""
+    X, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
+    X[:, 3] = 1
+    far = X[:5].copy()
+    far[:, 3] = 1e39
+    np.savez(tmp_path / "far.npz", X_train=X, y_train=y, X_test=far, y_test=y[:5])
+    args = ("train", "far.npz", "--epochs", "2", "--standardize")
+    result = run(*args, *ASKED, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("Error: far.npz, the samples to test with: X[0, 3] is so far")
+    assert result.stderr.endswith(f"training has ended, the model is saved to {MODEL}\n")
+    found = json.loads((tmp_path / "run.json").read_text())
+    assert (found["test_accuracy"], found["output"]) == (None, MODEL)
+    assert fastnn.load(tmp_path / MODEL).history.epochs == 2
+
+
+def test_predictions_that_overflow_are_an_error(place, tmp_path):
+    np.save(place / "large.npy", np.full((3, 64), 200, np.uint8))
+    model = fastnn.load(place / MODEL)
+    model.parameters.weights[0][:] = 1e38
+    model.parameters.weights[1][:] = 1e38
+    model.save(place / "large.safetensors")
+    says = "large.npy: X[0] is so large that the network overflows float32"
+    assert says in refused(place, "predict", "large.safetensors", "large.npy")
+
+
+def test_outputs_may_not_replace_data_in_a_folder(tmp_path):
+    mnist_like(tmp_path / "mn")
+    before = listing(tmp_path)
+    for option in ("--output", "--json"):
+        name = next(path.name for path in (tmp_path / "mn").iterdir())
+        result = run("train", "mn", option, f"mn/{name}", cwd=tmp_path)
+        assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+        assert "is named twice" in result.stderr
+    assert listing(tmp_path) == before
+
+
+def test_a_terminal_of_no_width(place):
+    assert "nowhere.csv: No such file" in refused(place, "train", "nowhere.csv", COLUMNS="0")
+
+
 # --- a run that diverges --------------------------------------------------------------------------
 
 
@@ -417,6 +551,21 @@ def test_diverging(place, rate):
     line = refused(place, *args, "--plot", "new.png", status=1)
     assert "Try a smaller learning rate" in line
     assert line.endswith("The model was not saved.\n")
+
+
+def test_diverging_late_keeps_the_model_beside(tmp_path):
+    """The file asked for may be a better model, from before."""
+    np.savez(tmp_path / "a.npz", X=np.eye(60), y=np.arange(60) % 3)
+    (tmp_path / MODEL).write_bytes(b"old")
+    # with all samples in one batch, the penalty turns each weight W into about -2 W
+    args = "train a.npz --optimizer sgd --learning-rate 0.1 --schedule constant --alpha 1290"
+    result = run(*args.split(), "--epochs=500", "--batch-size=100", *ASKED, cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.endswith("The model so far is in model-diverged.safetensors.\n")
+    found = json.loads((tmp_path / "run.json").read_text())
+    model = fastnn.load(tmp_path / found["output"])
+    assert found["epochs"] == model.history.epochs > 0
+    assert (tmp_path / MODEL).read_bytes() == b"old"
 
 
 def test_diverging_is_reported(place, tmp_path):
@@ -429,13 +578,13 @@ def test_diverging_is_reported(place, tmp_path):
 
 # --- Ctrl-C ---------------------------------------------------------------------------------------
 
-FOREVER = ("train", "--epochs", "1000000")
-ASKED = ("--output", MODEL, "--json", "run.json")
-
 
 def ended(process):
     """Return the exit status and the errors of a process, once it has ended."""
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()  # nothing of a failed test may go on running
     assert "Traceback" not in errors
     return process.returncode, errors
 
@@ -454,7 +603,10 @@ def test_interrupt_saves_what_was_asked_for(tmp_path):
     process = start(*FOREVER, *ASKED, cwd=tmp_path)
     wait_for_line(process.stdout, "epoch 1/")
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    try:
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert errors == "Interrupted: training ended early, after the batch it was in.\n"
     assert f" model saved to  {MODEL}\n" in output
@@ -504,20 +656,34 @@ def test_second_interrupt_does_not_lose_the_model(tmp_path):
 
 
 def test_interrupt_twice_at_once(tmp_path):
-    """The second one may end the process before anything is saved, but quietly and cleanly."""
-    (tmp_path / MODEL).write_bytes(b"old")
+    """A terminal and a wrapper may both send it: it is one Ctrl-C."""
     process = start(*FOREVER, "--hidden", "500,500", *ASKED, cwd=tmp_path)
     wait_for_line(process.stdout, "epoch 1/")
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.002)
     status, errors = ended(process)
-    assert status == 130
-    assert "Interrupted" in errors
-    if (tmp_path / MODEL).read_bytes() == b"old":
-        assert set(listing(tmp_path)) == {MODEL}
-    else:
-        check_interrupted(tmp_path, whole_epochs=True)
+    assert (status, errors.startswith("Interrupted: ")) == (130, True)
+    check_interrupted(tmp_path, whole_epochs=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("in_background", [False, True])
+def test_other_signals_save_too(tmp_path, number, in_background):
+    before = signal.getsignal(signal.SIGINT)
+    if in_background:  # where a script starts it with &, Ctrl-C is ignored
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start(*FOREVER, *ASKED, cwd=tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    wait_for_line(process.stdout, "epoch 1/")
+    if in_background:
+        process.send_signal(signal.SIGINT)
+        wait_for_line(process.stdout, "epoch ")
+    process.send_signal(number)
+    assert ended(process)[0] == 130
+    check_interrupted(tmp_path, whole_epochs=True)
 
 
 def test_interrupt_after_training(tmp_path):

@@ -283,6 +283,14 @@ def test_an_infinity_written_as_a_number_is_refused(saved):
         fastnn.load(saved)
 
 
+def test_a_file_that_was_there_keeps_its_permissions(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"")
+    path.chmod(0o604)
+    files.write_atomically(path, b"1")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604
+
+
 def test_a_missing_folder_is_named_as_the_caller_named_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no/m'$"):
         fitted().save(tmp_path / "no" / "m")

@@ -6,7 +6,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from types import FrameType
 
 import click
 
@@ -36,27 +35,9 @@ def run(args: Sequence[str]) -> int:
         del os.environ["COLUMNS"]
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that it cannot encode ends no training
         sys.stdout.reconfigure(errors="backslashreplace")
-    ended_by = _take_signals()
-    status = _run(args)
-    return 128 + ended_by[0] if status == INTERRUPTED and ended_by else status
-
-
-def _take_signals() -> list[int]:
-    """Have the signals that end a program do what Ctrl-C does; return a list of those that came."""
-    came: list[int] = []
-
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
-        signal.raise_signal(signal.SIGINT)
-
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
-                signal.signal(number, pass_on)
-    return came
-
-
-def _run(args: Sequence[str]) -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what is trained so far is to be saved
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, signal.default_int_handler)
     terminal = Terminal()
     try:
         status = cli.main(list(args), prog_name="fastnn", standalone_mode=False) or 0
