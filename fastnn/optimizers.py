@@ -1,10 +1,10 @@
 """Optimizers: their hyper-parameters, and the flat arrays that they carry from step to step.
 
 The update formulas stand in ``reference.py``. The default rates come from a small grid on MNIST,
-judged by held-out training samples (``reports/accuracy.md``): Adam's is the best of it; those of
-SGD are half of the best, since they diverge soonest on data that are scaled otherwise. A state
-holds no view into a network: its arrays have the layout of ``Parameters.vector``, so a step is one
-loop and a checkpoint a few arrays.
+judged by held-out training samples (``reports/accuracy.md``): Adam's lies among the best of it,
+those of SGD somewhat below the best, away from where it diverges on data that are scaled otherwise.
+A state holds no view into a network: its arrays have the layout of ``Parameters.vector``, so a step
+is one loop and a checkpoint a few arrays.
 """
 
 from dataclasses import dataclass
