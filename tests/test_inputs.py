@@ -209,6 +209,12 @@ def test_a_split_is_disjoint_complete_and_in_proportion(counts, fraction, seed):
     np.testing.assert_array_equal(again[1], second)
 
 
+def test_classes_of_one_sample_do_not_take_anothers_place():
+    labels = np.array([0] * 10 + [*range(1, 21)])
+    _, second = split_rows(labels, 0.2, np.random.default_rng(0))
+    assert labels[second].tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, 2, np.nan])
 def test_a_fraction_outside_is_refused(fraction):
     with pytest.raises(fastnn.InputError, match="share to hold out"):
