@@ -1,6 +1,5 @@
 """Data sets by name, and files of one's own, as training and test samples."""
 
-import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.download import RemoteFile, Report, fetch
+from fastnn.download import Report
 from fastnn.errors import InputError
 from fastnn.formats import Table, read_idx, read_labels, read_npz, read_table, sniff
 from fastnn.inputs import is_sparse, prepare
 from fastnn.labels import as_labels, encode_labels, split_rows
+from fastnn.named_data import NAMES, PARTS, find_folder, in_folder, read_digits
 from fastnn.records import generator_from, is_number
 
 # A few values far out in an otherwise empty table are a typing mistake, or an attempt to have a
@@ -23,53 +23,7 @@ from fastnn.records import generator_from, is_number
 WIDTH_OF_ANY = 2**16  # features
 WIDTH_PER_VALUE = 64
 
-NAMES = ("digits", "mnist", "fashion-mnist")
 TEST_FRACTION = 0.2
-DEBIAN_FOLDERS = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
-
-MIRRORS = {
-    "mnist": (
-        "https://ossci-datasets.s3.amazonaws.com/mnist",
-        "https://storage.googleapis.com/cvdf-datasets/mnist",
-    ),
-    "fashion-mnist": (
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
-        "https://storage.googleapis.com/tensorflow/tf-keras-datasets",
-    ),
-}
-
-# The four files of an MNIST-like data set and their sizes, expanded.
-PARTS = (
-    ("train-images-idx3-ubyte.gz", 47040016),
-    ("train-labels-idx1-ubyte.gz", 60008),
-    ("t10k-images-idx3-ubyte.gz", 7840016),
-    ("t10k-labels-idx1-ubyte.gz", 10008),
-)
-
-# SHA-256 of the expanded bytes: MNIST's come from files with the published MD5 sums,
-# Fashion-MNIST's from Debian's package.
-SUMS = {
-    "mnist": (
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
-    "fashion-mnist": (
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    ),
-}
-
-FILES = {
-    name: tuple(
-        RemoteFile(file, size, checksum)
-        for (file, size), checksum in zip(PARTS, checksums, strict=True)
-    )
-    for name, checksums in SUMS.items()
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +124,7 @@ def load(
             raise InputError(f"{name} has labels of its own; leave out the labels")
         if name == "digits":
             return _digits(test_fraction, seed)
-        folder = _named_folder(name, report)
+        folder = find_folder(name, report)
         return _from_folder(folder, name)
     path = Path(name)
     if not path.exists():
@@ -247,13 +201,6 @@ def read_samples(
     return table
 
 
-def cache_folder() -> Path:
-    """Return the folder that downloads are kept in."""
-    from pooch import os_cache
-
-    return Path(os_cache("fastnn"))
-
-
 def _known() -> str:
     return ", ".join(NAMES) + ", or the path of a file"
 
@@ -262,59 +209,16 @@ def _known() -> str:
 
 
 def _digits(test_fraction: float, seed: int) -> Dataset:
-    """Read the digits file inside scikit-learn, without the second that importing that takes."""
-    spec = importlib.util.find_spec("sklearn")
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError("digits are part of scikit-learn, which is not installed")
-    path = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
-    if path.exists():
-        cells = np.loadtxt(path, delimiter=",", dtype=np.uint8)
-    else:  # a scikit-learn that keeps it elsewhere
-        from sklearn.datasets import load_digits
-
-        bunch = load_digits()
-        cells = np.column_stack([bunch.data, bunch.target]).astype(np.uint8)
+    cells = read_digits()
     X = np.ascontiguousarray(cells[:, :-1]).reshape(-1, 8, 8)
     table = Table(X, cells[:, -1].astype(np.int64))
     return _split("digits", table, test_fraction, seed, "scikit-learn")
 
 
-def _named_folder(name: str, report: Report | None) -> Path:
-    """Find the folder that holds a named data set, downloading it if need be."""
-    candidates = [cache_folder() / name]
-    if os.environ.get("FASTNN_DATA"):
-        candidates.insert(0, Path(os.environ["FASTNN_DATA"]) / name)
-    if name in DEBIAN_FOLDERS:
-        candidates.append(DEBIAN_FOLDERS[name])
-    for folder in candidates:
-        if all(_in_folder(folder, file.name) for file in FILES[name]):
-            return folder
-    target = cache_folder() / name
-    try:
-        for file in FILES[name]:
-            if not _in_folder(target, file.name):
-                fetch(file, MIRRORS[name], target, report)
-    except (InputError, OSError) as error:  # no mirror serves it, or the cache cannot be written
-        looked = ", ".join(str(folder) for folder in candidates)
-        raise InputError(
-            f"{name} was not found (looked in {looked}), and could not be downloaded: {error}. "
-            f"Put its four files into a folder DIR/{name} and set FASTNN_DATA=DIR"
-        ) from error
-    return target
-
-
-def _in_folder(folder: Path, name: str) -> Path | None:
-    """Return the path of a file in a folder, gzip or plain, or None."""
-    for candidate in (folder / name, folder / name.removesuffix(".gz")):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
 def _from_folder(folder: Path, name: str) -> Dataset:
     arrays = {}
     for (file, _), key in zip(PARTS, ("X_train", "y_train", "X_test", "y_test"), strict=True):
-        path = _in_folder(folder, file)
+        path = in_folder(folder, file)
         if path is None:
             raise InputError(f"the folder {folder} has no {file}; expected the four MNIST files")
         arrays[key] = read_idx(path)

@@ -35,7 +35,7 @@ def describe() -> dict[str, Any]:
     import numpy  # noqa: F401, ICN001
     from threadpoolctl import threadpool_info
 
-    from fastnn.datasets import cache_folder
+    from fastnn.named_data import cache_folder
 
     libraries = ("user_api", "internal_api", "version", "num_threads", "architecture")
     return {

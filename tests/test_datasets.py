@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from files import MNIST_FILES, idx_bytes, mnist_like, npy_bytes, npz_bytes
 
-from fastnn import InputError, datasets
-from fastnn.datasets import cache_folder, load, read_samples
+from fastnn import InputError, named_data
+from fastnn.datasets import load, read_samples
 from fastnn.inputs import prepare
+from fastnn.named_data import cache_folder
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
@@ -33,9 +34,9 @@ def places(tmp_path, monkeypatch):
     def no_download(file, mirrors, folder, report):
         raise InputError("downloads are forbidden here")
 
-    monkeypatch.setattr(datasets, "fetch", no_download)
+    monkeypatch.setattr(named_data, "fetch", no_download)
     monkeypatch.setenv("FASTNN_DATA", str(tmp_path / "data"))
-    monkeypatch.setitem(datasets.DEBIAN_FOLDERS, "fashion-mnist", tmp_path / "debian")
+    monkeypatch.setitem(named_data.DEBIAN_FOLDERS, "fashion-mnist", tmp_path / "debian")
     name = "fashion-mnist"
     return [tmp_path / "data" / name, cache_folder() / name, tmp_path / "debian"]
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from files import MNIST_FILES, mnist_like
 
-from fastnn import InputError, datasets, download
+from fastnn import InputError, datasets, download, named_data
 from fastnn.download import RemoteFile, fetch
 
 CONTENT = random.Random(0).randbytes(20_000)
@@ -304,23 +304,23 @@ def small_mnist(monkeypatch, tmp_path, server):
         server.files[f"{name}.gz"] = content
         expanded = gzip.decompress(content)
         remote.append(RemoteFile(f"{name}.gz", len(expanded), sha256(expanded).hexdigest()))
-    monkeypatch.setitem(datasets.FILES, "mnist", tuple(remote))
+    monkeypatch.setitem(named_data.FILES, "mnist", tuple(remote))
     return parts
 
 
 def use(monkeypatch, *mirrors):
-    monkeypatch.setitem(datasets.MIRRORS, "mnist", mirrors)
+    monkeypatch.setitem(named_data.MIRRORS, "mnist", mirrors)
 
 
 def test_every_named_data_set_has_two_mirrors():
-    for name, mirrors in datasets.MIRRORS.items():
+    for name, mirrors in named_data.MIRRORS.items():
         assert len({address.split("/")[2] for address in mirrors}) >= 2, name
-        assert len(datasets.FILES[name]) == 4
+        assert len(named_data.FILES[name]) == 4
 
 
 def test_what_was_downloaded_is_not_downloaded_again(monkeypatch, server, mirror, small_mnist):
     use(monkeypatch, mirror("missing"), mirror("good"))
-    folder = datasets.cache_folder() / "mnist"
+    folder = named_data.cache_folder() / "mnist"
     for n_requests in (8, 8):
         data = datasets.load("mnist")
         assert data.source == str(folder)
@@ -332,7 +332,7 @@ def test_what_was_downloaded_is_not_downloaded_again(monkeypatch, server, mirror
 def test_only_what_is_missing_is_downloaded(monkeypatch, server, mirror, small_mnist):
     use(monkeypatch, mirror("good"))
     datasets.load("mnist")
-    (datasets.cache_folder() / "mnist" / f"{MNIST_FILES[2]}.gz").unlink()
+    (named_data.cache_folder() / "mnist" / f"{MNIST_FILES[2]}.gz").unlink()
     server.requests.clear()
     datasets.load("mnist")
     assert server.requests == [f"good/{MNIST_FILES[2]}.gz"]
@@ -344,9 +344,9 @@ def test_no_mirror_at_all_says_what_to_do(monkeypatch, mirror, nobody, small_mni
         datasets.load("mnist")
     message = str(caught.value)
     assert message.isprintable()
-    for part in (mirror("broken"), nobody, "set FASTNN_DATA=DIR", str(datasets.cache_folder())):
+    for part in (mirror("broken"), nobody, "set FASTNN_DATA=DIR", str(named_data.cache_folder())):
         assert part in message
-    assert content_of(datasets.cache_folder() / "mnist") == {}
+    assert content_of(named_data.cache_folder() / "mnist") == {}
 
 
 @pytest.mark.parametrize("taken", ["", "fastnn", "fastnn/mnist"])

@@ -31,6 +31,7 @@ LAYERS = [
     "training",
     "training_data",
     "datasets",
+    "named_data",
     "download",
     "models",
     "callbacks",

@@ -20,8 +20,9 @@ from fastnn.cli.options import (
     threads_option,
     write_json,
 )
-from fastnn.datasets import NAMES, naming
+from fastnn.datasets import naming
 from fastnn.errors import InputError
+from fastnn.named_data import NAMES
 from fastnn.terminal import Terminal
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from fastnn.datasets import NAMES
 from fastnn.errors import InputError
+from fastnn.named_data import NAMES
 
 
 class DataType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
