@@ -6,7 +6,7 @@ them.
 """
 
 from threading import Event
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,6 @@ ENGINES = ("reference", "fused")
 DEFAULT_ENGINE = "reference"
 
 
-@runtime_checkable
 class Engine(Protocol):
     """Four verbs. Samples are rows; y holds class indices; parameters belong to the caller."""
 
@@ -193,7 +192,10 @@ def get_engine(name: str | Engine = DEFAULT_ENGINE, *, threads: int | None = Non
     InputError
         For an unknown name, an engine that this version does not have, or a bad thread count.
     """
-    if not isinstance(name, str | Engine):
+    parts = ("name", "threads", "predict", "gradient", "update", "train")
+    if isinstance(name, type) or not (
+        isinstance(name, str) or all(hasattr(name, part) for part in parts)
+    ):
         raise InputError(f"engine is {name!r:.80}; expected one of {ENGINES}, or an engine")
     if not isinstance(name, str):
         if threads is not None and threads != name.threads:

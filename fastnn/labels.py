@@ -144,7 +144,8 @@ def split_rows(
     rest = fraction * counts - n_chosen
     missing = round(fraction * len(labels)) - int(n_chosen.sum())
     rest[n_chosen >= counts - 1] = -1  # keeps its last sample
-    n_chosen[np.argsort(-rest, kind="stable")[: max(missing, 0)]] += 1
+    by_rest = np.lexsort((generator.random(len(rest)), -rest))  # equal ones in any order
+    n_chosen[by_rest[: max(missing, 0)]] += 1
     n_chosen = np.minimum(n_chosen, counts - 1)
     starts = np.cumsum(counts) - counts
     second = np.sort(

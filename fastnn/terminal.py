@@ -4,8 +4,10 @@ Where standard output carries data (``--json -``, ``predict``), everything for p
 standard error. Progress bars are shown on a terminal only.
 """
 
+import io
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -26,32 +28,46 @@ from fastnn.callbacks import Epoch
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 
+class _Unfailing:
+    """A stream that goes silent where it fails: a full disk, a terminal that is gone."""
+
+    def __init__(self, stream: Any, tell: Callable[[OSError], None]) -> None:
+        self._stream, self._tell = stream, tell
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except OSError as error:
+            self._abandon(error)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._abandon(error)
+
+    def _abandon(self, error: OSError) -> None:
+        """Send what is still to come, and what waits in its buffer, to nowhere."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        if not isinstance(error, BrokenPipeError):
+            self._tell(error)
+
+
 class _Stream(Console):
     """A stream for people; one without markup, so that names of files appear as they are."""
 
-    def __init__(self, *, stderr: bool, go_on: bool = False) -> None:
-        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
-        self._go_on = go_on
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        """Write; where that fails, go on in silence if more than this was asked for."""
-        try:
-            super().print(*objects, **options)
-        except OSError as error:  # a full disk behind it, a terminal that is gone
-            if not self._go_on:
-                raise
-            self.on_broken_pipe()
-            if not self.stderr:
-                _Stream(stderr=True, go_on=True).print(
-                    f"Standard output failed ({error.strerror}); going on without it."
-                )
+    def __init__(self, file: Any) -> None:
+        super().__init__(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
-        """Be silent from now on; end the program only if nothing but this stream was asked for."""
+        """End the program: nothing but this stream was asked for."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
-        if not self._go_on:
-            raise SystemExit(1)
+        raise SystemExit(1)
 
 
 class Terminal:
@@ -67,8 +83,15 @@ class Terminal:
     """
 
     def __init__(self, *, data_on_stdout: bool = False, go_on: bool = False) -> None:
-        self.people = _Stream(stderr=data_on_stdout, go_on=go_on)
-        self.errors = _Stream(stderr=True, go_on=go_on)
+        # a stream that the caller has closed is None
+        errors = _Unfailing(sys.stderr or io.StringIO(), lambda error: None)
+        self.errors = self.people = _Stream(errors)
+        if not data_on_stdout:
+            output = sys.stdout or io.StringIO()
+            self.people = _Stream(_Unfailing(output, self._tell) if go_on else output)
+
+    def _tell(self, error: OSError) -> None:
+        self.error(f"standard output failed ({error.strerror}); going on without it")
 
     def line(self, text: str | Text) -> None:
         """Write a line for people."""

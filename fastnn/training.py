@@ -375,8 +375,8 @@ def _run_epoch(
             stop=stop,
         )
         check_finite(parameters, state, losses)
-    except DivergedError:
-        if not np.isfinite(parameters.vector).all():
+    except DivergedError as error:
+        if error.batch is None or not np.isfinite(parameters.vector).all():
             parameters.vector[:] = before
         raise
     return losses
@@ -393,4 +393,4 @@ def _mean_loss(
     ones = np.ones(len(order)) if weights is None else weights[order]
     batch_weights = np.add.reduceat(ones, starts)
     total = batch_weights.sum()
-    return float((losses * batch_weights).sum() / total) if total > 0 else 0.0
+    return float(losses @ (batch_weights / total)) if total > 0 else 0.0

@@ -1,13 +1,16 @@
 """What the command line does when something is wrong: one line, a status, and nothing lost."""
 
+import fcntl
 import gzip
 import io
 import json
 import os
+import pty
 import signal
 import struct
 import subprocess
 import sys
+import termios
 import time
 import zipfile
 
@@ -443,7 +446,7 @@ ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="not every system 
 def test_the_screen_goes_to_a_full_disk(tmp_path):
     result = full(tmp_path, "train", "--epochs", "2", *ASKED, stream="stdout")
     assert result.stderr == (
-        "Standard output failed (No space left on device); going on without it.\n"
+        "Error: standard output failed (No space left on device); going on without it\n"
     )
     assert result.returncode == 0
     assert fastnn.load(tmp_path / MODEL).history.epochs == 2
@@ -498,6 +501,67 @@ def test_closed_standard_output(place, command):
     )
     assert result.returncode == 2
     assert result.stderr.startswith("Error: standard output is closed")
+
+
+def test_a_terminal_that_is_closed(tmp_path):
+    """Its processes get SIGHUP, and everything that they write to it fails."""
+    screen, terminal = pty.openpty()
+
+    def take_terminal():
+        os.setsid()
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        command_line(*FOREVER, *ASKED),
+        cwd=tmp_path,
+        env=environment(tmp_path, TERM="xterm"),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        preexec_fn=take_terminal,
+    )
+    try:
+        os.close(terminal)
+        while b"epoch 1/" not in os.read(screen, 4096):
+            pass
+        os.close(screen)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+    check_interrupted(tmp_path, whole_epochs=True)
+
+
+FULL_FOR_THE_MODEL = """
+import os
+
+replace = os.replace
+
+def full(source, target):
+    if str(target).endswith(".safetensors"):
+        raise OSError(28, "No space left on device")
+    replace(source, target)
+
+os.replace = full
+"""
+
+
+def test_no_room_for_the_model(tmp_path):
+    """The other files may be on another disk."""
+    env = at_startup(tmp_path, FULL_FOR_THE_MODEL)
+    result = run("train", "--epochs", "2", *ASKED, cwd=tmp_path, **env)
+    assert result.returncode == 2
+    assert result.stderr == f"Error: {MODEL}: No space left on device\n"
+    found = json.loads((tmp_path / "run.json").read_text())
+    assert found["output"] is None
+    assert found["test_accuracy"] > 0.5
+    assert set(listing(tmp_path)) == {"run.json"}
+
+
+def test_results_are_written_before_they_are_shown(place, tmp_path):
+    result = full(place, "evaluate", MODEL, "digits", "--json", str(tmp_path / "e.json"),
+                  stream="stdout")  # fmt: skip
+    assert result.returncode == 0
+    assert json.loads((tmp_path / "e.json").read_text())["n_samples"] == 359
 
 
 def test_samples_to_test_with_that_overflow(tmp_path):

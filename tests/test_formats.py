@@ -148,6 +148,12 @@ COLUMNS = {
     "whole floats are integers": ("label,b\n1.0,3.0\n2e0,-4\n", [[3], [-4]], [1, 2], ["b"]),
     "beyond int32": ("label,b\n1,2147483648\n2,0\n", [[2.0**31], [0.0]], [1, 2], ["b"]),
     "names with underscores": ("label,b\n1_0,1\n10,1\n", [[1], [1]], ["1_0", "10"], ["b"]),
+    "a number as the label's name": (
+        "a,b,label\n1,2,0\n3,4,label\n",
+        [[1, 2], [3, 4]],
+        ["0", "label"],
+        ["a", "b"],
+    ),
     "names of rows": (",b,label\n7,1,2\n8,3,4\n", [[1], [3]], [2, 4], ["b"]),
     "names of rows read back": ("Unnamed: 0,b,label\nr7,1,2\nr8,3,4\n", [[1], [3]], [2, 4], ["b"]),
     "quoted quotes": ('b,label\n1,"a ""b"""\n2,5"\n', [[1], [2]], ['a "b"', '5"'], ["b"]),
@@ -225,7 +231,7 @@ def test_csv_without_labels(folder):
         ("a,label\n1,x\n1,NaN\n", "sample 2 has no label: it is 'NaN'"),
         ('a,label\n1,x\n2,"y\n3,x\n', "not a CSV file: unexpected end of data"),
         ('a;label\n1;"x"\n2;"y"z\n', "not a CSV file: ';' expected after '\"'"),
-        ("a,label\n" + "1,x\n" * 200_000 + f"1,{'y' * 199}\n", "all of similar length"),
+        ("a,label\n" + "1,x\n" * 400_000 + f"1,{'y' * 199}\n", "far more than the others"),
         ("a,b,c\n1,x,y\n", "not clear which column"),
         ("y,label,c\n1,2,3\n", "not clear which column"),
         ("a,label\n1,2\n1,\n", "sample 2 has no label"),
@@ -483,3 +489,33 @@ def test_a_pipe_is_no_npz(folder):
     for name in ("pipe.npz", "zero.npz"):
         with pytest.raises(InputError, match="it is a pipe or a device"):
             read_npz(folder / name)
+
+
+def test_labels_of_different_lengths(folder):
+    text = "A\n" * 300_000 + "other/unknown class\n"
+    assert set(read_labels(put(folder, "a.txt", text)).tolist()) == {"A", "other/unknown class"}
+    text = "0\n" * 300_000 + "1.0000000000000000000\n"
+    assert read_labels(put(folder, "b.txt", text)).dtype.kind == "i"
+
+
+def test_a_numeric_label_column_that_is_named(folder):
+    """As pandas writes a Series without a name beside a table."""
+    path = put(folder, "a.csv", "width,height,0\n1,2,0\n3,4,1\n")
+    assert read_table(path, label_column="0").y.tolist() == [0, 1]
+    with pytest.raises(InputError, match="0 columns are called 'nope'"):
+        read_table(path, labelled=False, features=("width",), label_column="nope")
+
+
+def test_ctrl_c_while_reading_is_not_the_files_fault(folder, monkeypatch):
+    """NumPy makes a ValueError of whatever is raised in a converter."""
+    original = np.loadtxt
+
+    def loadtxt(*arguments, converters, **settings):
+        def interrupted(cell):
+            raise KeyboardInterrupt
+
+        return original(*arguments, converters=dict.fromkeys(converters, interrupted), **settings)
+
+    monkeypatch.setattr(np, "loadtxt", loadtxt)
+    with pytest.raises(KeyboardInterrupt):
+        read_table(put(folder, "a.csv", "a,label\n1,x\n2,y\n"))

@@ -310,3 +310,14 @@ def test_kinds_of_sparse_matrices_of_ones_own():
         pass
 
     assert fastnn.prepare(Mine(np.eye(3))).density == pytest.approx(1 / 3)
+
+
+def test_equal_classes_take_turns():
+    """Which classes give one more is up to the seed, not to their order."""
+    labels = np.repeat(np.arange(10), 3)
+    chosen = [
+        set(labels[split_rows(labels, 0.1, np.random.default_rng(seed))[1]].tolist())
+        for seed in range(40)
+    ]
+    assert all(len(classes) == 3 for classes in chosen)
+    assert set.union(*chosen) == set(range(10))

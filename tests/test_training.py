@@ -376,6 +376,20 @@ def test_ctrl_c_within_its_own_handler():
         assert stop.is_set()
 
 
+def test_blocks_within_each_other():
+    """So that a program can protect what comes before and after the training too."""
+    with interrupts.stop_on_interrupt() as outer:
+        with interrupts.stop_on_interrupt() as inner:
+            signal.raise_signal(signal.SIGINT)
+            assert inner.is_set()
+            assert not outer.is_set()
+        signal.raise_signal(signal.SIGINT)  # the echo, between two blocks
+        assert outer.is_set()
+        with interrupts.stop_on_interrupt() as late:
+            assert late.is_set()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_ctrl_c_goes_back_to_the_best_epoch(blobs, monkeypatch):
     X, y = blobs
     seen = []
@@ -511,8 +525,9 @@ def test_moments_that_overflow_are_a_divergence(blobs):
     X, y = blobs
     large = np.where(np.arange(4) == 1, X * 1e25, X).astype(np.float32)
     with pytest.raises(fastnn.DivergedError, match="in epoch 1: an update overflowed") as raised:
-        fit((large, y), optimizer=fastnn.Adam(), batch_size=360)
-    assert np.isfinite(raised.value.model.parameters.vector).all()
+        fit((large, y), optimizer=fastnn.Adam(), batch_size=100)
+    start = NETWORK.initialize(np.random.default_rng(0).spawn(3)[0])
+    np.testing.assert_array_equal(raised.value.model.parameters.vector, start.vector)
 
 
 def test_divergence_names_the_epoch_and_the_batch(blobs):
@@ -531,3 +546,26 @@ def test_labels_of_several_kinds_are_refused(blobs):
     for odd in (float("nan"), 1, None):
         with pytest.raises(fastnn.InputError, match="mixes labels of different kinds"):
             fastnn.fit(fastnn.Network((4, 3)), X, [odd, "a", "b"] * 120)
+
+
+def test_an_engine_of_ones_own(blobs):
+    """One that hands everything on by ``__getattr__`` is an engine too; a class is not."""
+
+    class Timed:
+        def __init__(self, engine):
+            self.engine = engine
+
+        def __getattr__(self, name):
+            return getattr(self.engine, name)
+
+    engine = Timed(fastnn.get_engine(threads=1))
+    model = fastnn.fit(NETWORK, *blobs, seed=0, epochs=3, engine=engine)
+    np.testing.assert_array_equal(model.parameters.vector, fit(blobs).parameters.vector)
+    for odd in (Timed, type(fastnn.get_engine()), object()):
+        with pytest.raises(fastnn.InputError, match="engine is"):
+            fit(blobs, engine=odd)
+
+
+def test_the_loss_of_an_epoch_with_huge_weights(blobs):
+    huge = fit(blobs, sample_weight=np.full(360, 4e305))
+    assert huge.history.loss == pytest.approx(fit(blobs).history.loss, rel=1e-3)

@@ -93,7 +93,7 @@ def evaluate(
     """Test a saved MODEL on DATA: the test part of a named data set, or all samples of a file."""
     from fastnn.models import load
 
-    terminal = Terminal(data_on_stdout=json_path == "-")
+    terminal = Terminal(data_on_stdout=json_path == "-", go_on=json_path is not None)
     check_outputs(None, None, json_path, inputs=(model_path, data, labels))
     model = load(model_path, threads=threads)
     table = _samples(model, data, labels, label_column, labelled=True)

@@ -215,41 +215,38 @@ def train(
         f"{dataset.name}: {dataset.X_train.shape[0]} samples to train on{watched}, "
         f"{dataset.X_test.shape[0]} to test with; network {'-'.join(map(str, sizes))}"
     )
-    interrupted, diverged = False, None
-    with terminal.epoch_bar(settings["epochs"], headline) as on_epoch:
-        try:
-            model = fit(
-                network,
-                dataset.X_train,
-                dataset.y_train,
-                classes=dataset.classes,
-                objective=Objective(alpha),
-                optimizer=method,
-                validation=validation or None,
-                callbacks=[on_epoch],
-                scale=None if standardize else dataset.scale,
-                standardize=standardize,
-                feature_names=dataset.feature_names,
-                engine=engine,
-                **settings,
-            )
-        except TrainingInterrupted as error:
-            model, interrupted = error.model, True
-        except DivergedError as error:
-            model, diverged = error.model, error
-    model.settings.update(data=dataset.name, test_fraction=test_fraction)
-    if diverged is not None:
-        kept = _keep(model, output)
-        write_json(json_path, {**_result(model, dataset), "output": kept})
-        fate = "The model was not saved" if kept is None else f"The model so far is in {kept}"
-        terminal.error(f"{diverged}. {fate}.")
-        raise click.exceptions.Exit(1)
-    if interrupted:
-        terminal.errors.print("Interrupted: training ended early, after the batch it was in.")
-    with stop_on_interrupt() as again:  # a second Ctrl-C, in haste, does not lose the model
-        _finish(terminal, model, dataset, output, plot_path, json_path)
-    if again.is_set() and not interrupted:
-        terminal.errors.print("Interrupted when training had ended: everything was written.")
+    interrupted = False
+    with stop_on_interrupt():  # a signal that comes twice must not find a gap after training
+        with terminal.epoch_bar(settings["epochs"], headline) as on_epoch:
+            try:
+                model = fit(
+                    network,
+                    dataset.X_train,
+                    dataset.y_train,
+                    classes=dataset.classes,
+                    objective=Objective(alpha),
+                    optimizer=method,
+                    validation=validation or None,
+                    callbacks=[on_epoch],
+                    scale=None if standardize else dataset.scale,
+                    standardize=standardize,
+                    feature_names=dataset.feature_names,
+                    engine=engine,
+                    **settings,
+                )
+            except TrainingInterrupted as error:
+                model, interrupted = error.model, True
+            except DivergedError as error:
+                error.model.settings.update(data=dataset.name, test_fraction=test_fraction)
+                _tell_of_divergence(terminal, error, dataset, output, json_path)
+                raise click.exceptions.Exit(1) from error
+        model.settings.update(data=dataset.name, test_fraction=test_fraction)
+        if interrupted:
+            terminal.errors.print("Interrupted: training ended early, after the batch it was in.")
+        with stop_on_interrupt() as again:  # another Ctrl-C, in haste, does not lose the model
+            _finish(terminal, model, dataset, output, plot_path, json_path)
+        if again.is_set() and not interrupted:
+            terminal.errors.print("Interrupted when training had ended: everything was written.")
     if interrupted or again.is_set():
         raise click.exceptions.Exit(INTERRUPTED)
 
@@ -297,18 +294,23 @@ def _finish(
     json_path: str | None,
 ) -> None:
     """Save first, then test, draw and report: what was trained is safe from what may fail."""
-    history = model.history
+    history, failure = model.history, None
     if output is not None:
-        model.save(output)
+        try:
+            model.save(output)
+        except OSError as error:  # told at the end: the other files may be on another disk
+            failure, output = error, None
     try:
         loss, accuracy = model.evaluate(dataset.X_test, dataset.y_test)
     except InputError as error:
         write_json(json_path, {**_result(model, dataset), "output": output})
-        fate = "was not asked for" if output is None else f"is saved to {output}"
+        fate = "not saved" if output is None else f"saved to {output}"
         raise InputError(
             f"{dataset.source}, the samples to test with: {error}; training has ended, the model "
-            f"{fate}"
+            f"is {fate}"
         ) from error
+    tested = {"test_loss": loss, "test_accuracy": accuracy, "output": output}
+    write_json(json_path, {**_result(model, dataset), **tested})
     rows: list[tuple[str, Any]] = [
         ("test accuracy", f"{accuracy:.4f}"),
         ("test loss", f"{loss:.4f}"),
@@ -331,18 +333,30 @@ def _finish(
         plot.save(figure, plot_path)
         rows.append(("plot saved to", plot_path))
     terminal.table("", rows)
-    tested = {"test_loss": loss, "test_accuracy": accuracy, "output": output}
-    write_json(json_path, {**_result(model, dataset), **tested})
+    if failure is not None:
+        raise failure
 
 
-def _keep(model: "Model", output: str | None) -> str | None:
-    """Save a model that diverged after some good epochs, but not over the file asked for."""
-    if output is None or not model.history.epochs:
-        return None
-    path = Path(output)
-    beside = str(path.with_name(f"{path.stem}-diverged{path.suffix}"))
-    model.save(beside)
-    return beside
+def _tell_of_divergence(
+    terminal: Terminal,
+    error: DivergedError,
+    dataset: "Dataset",
+    output: str | None,
+    json_path: str | None,
+) -> None:
+    """Save the model if it has whole epochs behind it, but not over the file asked for; say so."""
+    model: Model = error.model
+    kept, fate = None, "The model was not saved"
+    if output is not None and model.history.epochs:
+        path = Path(output)
+        beside = str(path.with_name(f"{path.stem}-diverged{path.suffix}"))
+        try:
+            model.save(beside)
+            kept, fate = beside, f"The model so far is in {beside}"
+        except OSError as failure:
+            fate = f"The model could not be saved to {beside}: {failure.strerror}"
+    terminal.error(f"{error}. {fate}.")
+    write_json(json_path, {**_result(model, dataset), "output": kept})
 
 
 def _result(model: "Model", dataset: "Dataset") -> dict[str, Any]:

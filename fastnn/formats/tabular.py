@@ -18,7 +18,7 @@ ROW_NAMES = ("", "Unnamed: 0")  # what pandas writes above the names of rows, an
 LONGEST_LABEL = 200  # characters
 # An array of text gives every label the room of the longest one: bytes that any file's labels may
 # take, and bytes per character of the file.
-ROOM_OF_ANY = 64 * 2**20
+ROOM_OF_ANY = 256 * 2**20
 ROOM_PER_CHARACTER = 32
 
 
@@ -40,8 +40,10 @@ def read_csv(
     _check_quotes(path, text, delimiter)
     wanted = frozenset(features)
     label = None
-    if labelled or not wanted:
+    if labelled or not wanted or label_column is not None:
         label = _label_position(path, text, header, delimiter, label_column, labelled, wanted)
+    if wanted and not labelled:
+        label = None
     taken = [
         place
         for place, name in enumerate(header)
@@ -67,7 +69,8 @@ def read_csv(
         if cell.lower() in ("", "nan"):
             row = int(np.argmax(cells[:, label] == codes[cell]))
             fail(path, f"sample {row + 1} has no label" + (f": it is {cell!r}" if cell else ""))
-    if header[label] in codes and any(_is_number(name) for name in header):
+    looks_so = header[label] in codes and all(_is_number(name) for name in names)
+    if looks_so and label_column is None:
         fail(path, f"its first line is a sample: {header!r:.60}; expected a header with names")
     labels = _typed_labels(path, list(codes), len(cells), len(text.getvalue()))
     return Table(X, labels[cells[:, label].astype(np.intp)], names)
@@ -97,7 +100,7 @@ def _text(path: Path) -> io.StringIO:
 
 
 def _check_quotes(path: Path, text: io.StringIO, delimiter: str) -> None:
-    """Raise at a quote that nothing closes: NumPy takes all that follows it for one cell."""
+    """Raise where quotes break the rules: after one that nothing closes, NumPy sees one cell."""
     if '"' not in text.getvalue():
         return
     text.seek(0)
@@ -208,6 +211,8 @@ def _cells(
                 converters=converters or None,
             )
     except ValueError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # came while in a converter
+            raise error.__cause__ from None
         text.seek(0)
         _explain_csv(path, text, header, delimiter, converters, error)
     if not cells.size:
@@ -268,15 +273,13 @@ def _typed_labels(path: Path, labels: list[str], n_samples: int, n_text: int) ->
     ``n_samples`` of them are to be expected, from a file of ``n_text`` characters.
     """
     longest = max(labels, key=len)
-    room = np.dtype((np.str_, len(longest))).itemsize * n_samples
-    most = max(ROOM_OF_ANY, ROOM_PER_CHARACTER * n_text)
-    if len(longest) > LONGEST_LABEL or room > most:
-        fail(
-            path,
-            f"the label {longest[:20]!r}... has {len(longest)} characters; expected at most "
-            f"{LONGEST_LABEL}, and all of similar length",
-        )
+    shown = f"the label {longest[:20]!r}... has {len(longest)} characters"
+    if len(longest) > LONGEST_LABEL:
+        fail(path, f"{shown}; expected at most {LONGEST_LABEL}")
     if not all(_is_number(label) for label in labels):
+        room = np.dtype((np.str_, len(longest))).itemsize * n_samples
+        if room > max(ROOM_OF_ANY, ROOM_PER_CHARACTER * n_text):
+            fail(path, f"{shown}, far more than the others: all together take {room} bytes")
         return np.asarray(labels)
     numbers = [float(label) for label in labels]
     if all(number.is_integer() and abs(number) < 2**53 for number in numbers):
