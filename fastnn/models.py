@@ -406,7 +406,7 @@ def _classes(labels: Any, n_outputs: int) -> NDArray[Any]:
     kinds = {type(label) for label in labels} if isinstance(labels, list) else set()
     if len(kinds) != 1 or not kinds <= {int, str, bool}:
         raise ValueError(f"its class labels are {labels!r:.80}")
-    is_large = kinds == {int} and min(labels) >= 0 and max(labels) >= 2**63
+    is_large = kinds == {int} and min(labels) >= 0 and 2**63 <= max(labels) < 2**64
     classes = np.asarray(labels, np.uint64) if is_large else np.asarray(labels)
     if classes.dtype.kind not in "iuUb" or len(set(labels)) != len(labels):
         raise ValueError(f"its class labels are {labels!r:.80}")

@@ -424,3 +424,11 @@ def test_a_history_that_contradicts_itself_is_refused(saved, change):
 
 def test_a_model_shows_itself_in_one_line():
     assert repr(fitted()) == "Model(5-6-3, float32, epochs=2, finished)"
+
+
+def test_labels_on_both_sides_of_the_signed_integers(tmp_path):
+    """NumPy makes floats of such a list, which would merge labels."""
+    ids = np.array([3, 2**63 + 5, 2**63 + 6], np.uint64)
+    model = fastnn.fit(fastnn.Network((5, 3)), X, ids[np.arange(60) % 3], epochs=1)
+    model.save(tmp_path / "x")
+    np.testing.assert_array_equal(fastnn.load(tmp_path / "x").classes, ids)
