@@ -31,7 +31,7 @@ def command_line(*args):
     return [*COMMAND, *(str(arg) for arg in args)]
 
 
-def run(*args, cwd, stdout=subprocess.PIPE, **env):
+def run(*args, cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **env):
     """Run ``fastnn ARGS`` to its end; return its exit status, output and errors."""
     return subprocess.run(
         command_line(*args),
@@ -39,7 +39,7 @@ def run(*args, cwd, stdout=subprocess.PIPE, **env):
         env=environment(cwd, **env),
         stdin=subprocess.DEVNULL,
         stdout=stdout,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         timeout=TIMEOUT,
         check=False,

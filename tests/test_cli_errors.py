@@ -423,20 +423,10 @@ def test_bad_tables_for_a_model(table, data, says):
 # --- what may not cost the model ------------------------------------------------------------------
 
 
-def full(tmp_path, *args, stream, **env):
+def full(folder, *args, stream):
     """Run a command one of whose streams goes to a full disk."""
     with open("/dev/full", "w") as disk:
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: disk}
-        return subprocess.run(
-            command_line(*args),
-            cwd=tmp_path,
-            env=environment(tmp_path, **env),
-            stdin=subprocess.DEVNULL,
-            text=True,
-            timeout=60,
-            check=False,
-            **streams,
-        )
+        return run(*args, cwd=folder, **{stream: disk})
 
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="not every system has /dev/full")
