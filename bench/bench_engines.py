@@ -7,7 +7,7 @@ import fastnn
 
 NETWORK = fastnn.Network((784, 128, 10))
 N_SAMPLES = 4096
-ENGINES = ["reference"]
+ENGINES = ["reference", "fused"]
 REFERENCE = fastnn.get_engine("reference")
 
 

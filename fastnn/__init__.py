@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fastnn.objective import Objective
     from fastnn.optimizers import SGD, Adam
     from fastnn.training import fit
+    from fastnn.verification import verify
 
 # public name -> the module that defines it; a module maps to None
 _HOMES: dict[str, str | None] = {
@@ -58,6 +59,7 @@ _HOMES: dict[str, str | None] = {
     "softmax": "dropin",
     "train": "dropin",
     "update_params": "dropin",
+    "verify": "verification",
 }
 
 __all__ = [
@@ -85,6 +87,7 @@ __all__ = [
     "softmax",
     "train",
     "update_params",
+    "verify",
 ]
 
 

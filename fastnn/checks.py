@@ -4,7 +4,7 @@ Each function returns what it checked in the form that engines run on, or raises
 that says what was given, what was expected and where. Nothing is changed before all checks passed.
 """
 
-from math import nan
+from math import inf, nan
 from operator import index
 from typing import Any
 
@@ -68,8 +68,8 @@ def check_labels(y: ArrayLike, n_samples: int, n_classes: int) -> NDArray[np.int
         )
     if labels.shape != (n_samples,):
         raise InputError(f"y has shape {labels.shape}; expected ({n_samples},), one per sample")
-    outside = (labels < 0) | (labels >= n_classes)
-    if outside.any():
+    if not (labels.min() >= 0 and labels.max() < n_classes):
+        outside = (labels < 0) | (labels >= n_classes)
         first = int(np.argmax(outside))
         raise InputError(
             f"y[{first}] is {labels[first]}; expected class indices 0..{n_classes - 1}"
@@ -126,6 +126,9 @@ def check_count(name: str, value: int) -> int:
 
 def check_learning_rates(rates: ArrayLike, n_batches: int) -> NDArray[np.float64]:
     """Return one rate per batch; a single number stands for all."""
+    single: Any = rates
+    if type(single) is float and 0 <= single < inf:  # by far the most frequent
+        return np.full(n_batches, single)
     values = _float_array("learning_rates", rates)
     if values.shape not in ((), (n_batches,)):
         raise InputError(

@@ -9,7 +9,7 @@ from threading import Event
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn.errors import InputError
 from fastnn.inputs import Input
@@ -19,7 +19,7 @@ from fastnn.optimizers import OptimizerState
 from fastnn.reference import ReferenceEngine
 
 ENGINES = ("reference", "fused")
-DEFAULT_ENGINE = "reference"
+DEFAULT_ENGINE = "fused"
 
 
 class Engine(Protocol):
@@ -27,6 +27,16 @@ class Engine(Protocol):
 
     name: str
     threads: int
+
+    def warm_up(self, dtype: DTypeLike = "float32") -> None:
+        """Do what has to be done once in a process before the first run; may be left out.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}
+            Of the parameters of the runs to come.
+        """
+        ...
 
     def predict(
         self,
@@ -177,9 +187,9 @@ def get_engine(name: str | Engine = DEFAULT_ENGINE, *, threads: int | None = Non
 
     Parameters
     ----------
-    name : {"reference"} or Engine, default="reference"
-        "reference" is the specification, in NumPy. "fused" is reserved for the compiled engine.
-        An engine is returned as it is.
+    name : {"fused", "reference"} or Engine, default="fused"
+        "fused" is compiled and fast; "reference" is the specification, in NumPy. An engine is
+        returned as it is.
     threads : int, optional
         At most this many threads; None stands for the CPUs that this process may use.
 
@@ -190,7 +200,7 @@ def get_engine(name: str | Engine = DEFAULT_ENGINE, *, threads: int | None = Non
     Raises
     ------
     InputError
-        For an unknown name, an engine that this version does not have, or a bad thread count.
+        For an unknown name, or a bad thread count.
     """
     parts = ("name", "threads", "predict", "gradient", "update", "train")
     if isinstance(name, type) or not (
@@ -204,7 +214,8 @@ def get_engine(name: str | Engine = DEFAULT_ENGINE, *, threads: int | None = Non
     if name == "reference":
         return ReferenceEngine(threads)
     if name == "fused":
-        raise InputError(
-            "engine 'fused' is not part of this version of fastnn; use engine='reference'"
-        )
+        # imported here: Numba takes half a second, which the reference need not pay
+        from fastnn.fused.engine import FusedEngine
+
+        return FusedEngine(threads)
     raise InputError(f"engine is {name!r}; expected one of {ENGINES}")

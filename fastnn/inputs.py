@@ -87,6 +87,8 @@ class Input:
 
     def require_dtype(self, dtype: DTypeLike) -> None:
         """Raise if a value would overflow to infinity in ``dtype``."""
+        if self.values.dtype == dtype:
+            return
         limit = float(np.finfo(float_dtype(dtype)).max)
         if self.largest > limit / max(abs(self.scale), 1.0):
             data = self.values.data if is_sparse(self.values) else self.values

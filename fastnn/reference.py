@@ -40,7 +40,7 @@ from math import isfinite, sqrt
 from threading import Event
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn.checks import (
     check_count,
@@ -229,6 +229,9 @@ class ReferenceEngine:
 
     def __repr__(self) -> str:
         return f"ReferenceEngine(threads={self.threads})"
+
+    def warm_up(self, dtype: DTypeLike = "float32") -> None:
+        """Do nothing: NumPy is ready."""
 
     def predict(
         self,

@@ -7,10 +7,12 @@ standard error. Progress bars are shown on a terminal only.
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Timer
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -21,6 +23,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from fastnn.callbacks import Epoch
@@ -111,6 +114,31 @@ class Terminal:
         width = max(len(name) for name, _ in rows)
         for name, value in rows:
             self.line(Text.assemble(" ", (name.ljust(width), "bold"), "  ", _printable(str(value))))
+
+    def checks(self, checks: Sequence[Any]) -> None:
+        """Write a table of observed errors and their bounds; what is out of bounds is marked."""
+        table = Table(box=SIMPLE_HEAD)
+        for column, justify in (("", "left"), ("case", "left"), ("error", "right"),
+                                ("bound", "right"), ("", "left")):  # fmt: skip
+            table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        for check in checks:
+            numbers = (f"{check.observed:.3g}", f"{check.bound:.3g}")
+            style = "" if check.ok else "bold red"
+            mark = "" if check.ok else "out of bounds"
+            table.add_row(check.what, check.case, *numbers, mark, style=style)
+        self.people.width = max(self.people.width, 110)
+        self.people.print(table, soft_wrap=False, crop=False)
+
+    @contextmanager
+    def notice(self, text: str, after: float) -> Iterator[None]:
+        """Tell people what the block is busy with, if it takes longer than ``after`` seconds."""
+        timer = Timer(after, lambda: self.errors.print(text))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     @contextmanager
     def download_bar(self) -> Iterator[Any]:

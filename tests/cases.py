@@ -4,8 +4,6 @@ import numpy as np
 
 import fastnn
 
-UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
-
 
 def problem(layer_sizes, n_samples, *, dtype="float64", activation="relu", seed=0):
     """Return (network, parameters with random biases, X, y)."""

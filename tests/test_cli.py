@@ -71,7 +71,7 @@ def test_json_on_standard_output_is_all_there_is(tmp_path):
     assert found["epochs"] == len(found["losses"]) == len(found["validation_losses"]) == 2
     assert found["losses"][1] < found["losses"][0]
     assert found["train_seconds"] > 0
-    assert found["engine"] == "reference"
+    assert found["engine"] == "fused"
     assert found["threads"] >= 1
     assert found["stopped"] == "finished"
     assert found["versions"]["fastnn"] == fastnn.__version__

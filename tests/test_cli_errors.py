@@ -196,7 +196,6 @@ def test_data_that_cannot_be_downloaded(place):
         ("--test-fraction 0", "0<x<1"),
         ("--optimizer Adam", "'sgd', 'momentum', 'nesterov', 'adam', 'adamw'"),
         ("--threads 0", "--threads"),
-        ("--engine fused", "engine 'fused' is not part of this version"),
     ],
 )
 def test_bad_options(place, args, says):

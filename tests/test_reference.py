@@ -3,12 +3,12 @@
 import naive
 import numpy as np
 import pytest
-from bounds import gradient_bound
-from cases import UNIT_ROUNDOFF, as_lists, problem
+from cases import as_lists, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastnn
+from fastnn.bounds import UNIT_ROUNDOFF, gradient_bound
 from fastnn.network import ACTIVATIONS
 from fastnn.reference import logistic
 

@@ -314,9 +314,9 @@ def test_divergence_goes_back_to_the_best_epoch(blobs):
 
 def interrupt_during_epoch(monkeypatch, epoch, times=1):
     """Send Ctrl-C to this process from inside the n-th call of the engine's train."""
-    from fastnn.reference import ReferenceEngine
+    from fastnn.fused.engine import FusedEngine
 
-    calls, original = [], ReferenceEngine.train
+    calls, original = [], FusedEngine.train
 
     def train(self, *arguments, **settings):
         calls.append(1)
@@ -325,7 +325,7 @@ def interrupt_during_epoch(monkeypatch, epoch, times=1):
                 signal.raise_signal(signal.SIGINT)
         return original(self, *arguments, **settings)
 
-    monkeypatch.setattr(ReferenceEngine, "train", train)
+    monkeypatch.setattr(FusedEngine, "train", train)
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])

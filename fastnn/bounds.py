@@ -7,21 +7,30 @@ what first order leaves out. Two implementations that are each within the bound 
 twice that.
 
 The derivative of the ReLU jumps at 0, so a pre-activation within its own error of 0 has no bound:
-``gradient_bound`` asserts that the given data have none.
+``away_from_kinks`` tells which samples have none, and ``gradient_bound`` refuses the others.
+
+Nothing here is imported from the rest of fastnn, which it is there to check.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
+Array = NDArray[np.float64]
+
+UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 SLACK = 1.05
-FUNCTION_ULPS = 8  # of exp, log and tanh as the C and NumPy libraries compute them: a few ULP
+FUNCTION_ULPS = 8  # of exp, log and tanh, NumPy's and ours: a few ULP
 
-DERIVATIVES = {
+DERIVATIVES: dict[str, Callable[[Array], Array]] = {
     "relu": lambda A: (A > 0).astype(float),
     "tanh": lambda A: 1 - A * A,
     "logistic": lambda A: A * (1 - A),
     "identity": np.ones_like,
 }
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "relu": lambda Z: np.maximum(Z, 0),
     "tanh": np.tanh,
     "logistic": lambda Z: 1 / (1 + np.exp(-Z)),
@@ -29,12 +38,62 @@ FUNCTIONS = {
 }
 
 
-def g(k, u):
+def g(k: int, u: float) -> float:
+    """Return g_k = k u / (1 - k u)."""
     return k * u / (1 - k * u)
 
 
-def gradient_bound(weights, biases, X, y, *, activation, u, sample_weight=None, alpha=0.0):
+def product_bound(A: Any, B: Any, u: float, start: Any = 0.0) -> Array:
+    """Return the bound for start + A B as one chain of roundings each, or as chunks of chains."""
+    A, B = np.abs(np.asarray(A, float)), np.abs(np.asarray(B, float))
+    bound: Array = g(A.shape[1] + 1, u) * (A @ B + np.abs(start))
+    return bound
+
+
+def away_from_kinks(
+    weights: Sequence[Any], biases: Sequence[Any], X: Any, *, activation: str, u: float
+) -> NDArray[np.bool_]:
+    """Tell for each sample whether no pre-activation is within its error of the ReLU's kink."""
+    clear = np.ones(len(X), bool)
+    if activation != "relu":
+        return clear
+    for Z, error in _pre_activations(weights, biases, X, activation, u):
+        clear &= (np.abs(Z) > error).all(axis=1)
+    return clear
+
+
+def _pre_activations(
+    weights: Sequence[Any], biases: Sequence[Any], X: Any, activation: str, u: float
+) -> Any:
+    """Yield the hidden layers' Z and the errors that they may have."""
+    A, error = np.asarray(X, float), np.abs(np.asarray(X, float)) * u
+    for W, b in list(zip(weights, biases, strict=True))[:-1]:
+        W, b = np.asarray(W, float), np.asarray(b, float)
+        size = np.abs(A) @ np.abs(W) + np.abs(b)
+        error = g(len(W) + 1, u) * size + error @ np.abs(W)
+        Z = A @ W + b
+        yield Z, error
+        A = FUNCTIONS[activation](Z)
+        error = error + FUNCTION_ULPS * u * np.maximum(np.abs(A), np.abs(Z))
+
+
+def gradient_bound(
+    weights: Sequence[Any],
+    biases: Sequence[Any],
+    X: Any,
+    y: Any,
+    *,
+    activation: str,
+    u: float,
+    sample_weight: Any = None,
+    alpha: float = 0.0,
+) -> tuple[Array, float, list[Array], list[Array]]:
     """Return bounds for (probabilities, loss, dW, db): the last two a list of arrays per layer."""
+    weights = [np.asarray(W, float) for W in weights]
+    biases = [np.asarray(b, float) for b in biases]
+    X = np.asarray(X, float)
+    if not away_from_kinks(weights, biases, X, activation=activation, u=u).all():
+        raise ValueError("a pre-activation is too close to the kink")
     f, df = FUNCTIONS[activation], DERIVATIVES[activation]
     w = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
     share = (w / w.sum())[:, None]
@@ -47,8 +106,6 @@ def gradient_bound(weights, biases, X, y, *, activation, u, sample_weight=None, 
         error = g(len(W) + 1, u) * size + error @ np.abs(W)
         Z = A @ W + b
         if layer < len(weights) - 1:
-            if activation == "relu":
-                assert (np.abs(Z) > error).all(), "a pre-activation is too close to the kink"
             A = f(Z)
             error = error + FUNCTION_ULPS * u * np.maximum(np.abs(A), np.abs(Z))
 
@@ -74,7 +131,8 @@ def gradient_bound(weights, biases, X, y, *, activation, u, sample_weight=None, 
     delta[rows, y] -= 1
     error = (P_error + 4 * u * np.abs(delta)) * share
     delta = delta * share
-    dW_bounds, db_bounds = [], []
+    dW_bounds: list[Array] = []
+    db_bounds: list[Array] = []
     for layer in reversed(range(len(weights))):
         A, A_error = inputs[layer]
         W = np.abs(weights[layer])

@@ -1,0 +1,261 @@
+"""Duels with other libraries: the same training in each, timed in turn.
+
+Every library runs in a process of its own, with its own threads, and gets the same starting
+weights, samples and order of batches. Before any time counts, the losses of its batches must agree
+with the reference engine's. Then the processes train in turn, round after round, and the figure is
+the median over the rounds of the *ratio* of two times of the same round: a machine that is slow for
+a while is slow for all.
+
+``python -m fastnn.compare --help`` runs it from a shell.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import numpy as np
+
+from fastnn.console import print_line
+from fastnn.errors import InputError
+from fastnn.peers import Task
+
+# What has to be installed for each.
+PEERS: dict[str, str | None] = {
+    "fastnn": None,
+    "reference": None,
+    "jax": "jax",
+    "torch": "torch",
+    "scikit-learn": "sklearn",
+    "article": None,
+}
+AGREEMENT = 1e-3  # of the losses, relative
+# Seconds between two processes: OpenBLAS's threads spin for a tenth of a second after their work,
+# which made whoever came next twice as slow.
+PAUSE = 0.4
+
+_MLP = (784, 128, 10)
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("mnist-like, batch 32", _MLP, 60_000, 32),
+        Task("mnist-like, batch 128", _MLP, 60_000, 128),
+        Task("mnist-like, batch 512", _MLP, 60_000, 512),
+        Task("mnist-like, batch 128, Adam", _MLP, 60_000, 128, optimizer="adam", rate=3e-5),
+        Task("784-512-512-10, batch 128", (784, 512, 512, 10), 20_000, 128),
+        Task("4-32-16-4, batch 10000", (4, 32, 16, 4), 10_000, 10_000, epochs=20),
+        Task("24-8-2, batch 200, a step a call", (24, 8, 2), 200, 200, calls=1000),
+        Task("24-8-2, batch 200, 1000 steps a call", (24, 8, 2), 200, 200, epochs=1000),
+        Task("article, full batch, float64", _MLP, 60_000, 60_000, dtype="float64", rate=0.1),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one peer took for one task.
+
+    Attributes
+    ----------
+    task, peer : str
+    seconds : list of float
+        Of each round.
+    ratios : list of float
+        These over fastnn's own, round by round.
+    disagreement : float
+        Largest relative difference of a batch's loss from the reference engine's.
+    problem : str or None
+        Why there are no times.
+    """
+
+    task: str
+    peer: str
+    seconds: list[float]
+    ratios: list[float]
+    disagreement: float | None
+    problem: str | None = None
+
+    def quartiles(self) -> tuple[float, float, float]:
+        """Return the lower quartile, the median and the upper quartile of the ratios."""
+        low, middle, high = np.percentile(self.ratios, [25, 50, 75])
+        return float(low), float(middle), float(high)
+
+
+def compare(
+    task: Task, *, peers: Sequence[str] | None = None, rounds: int = 9, threads: int = 2
+) -> list[Result]:
+    """Let fastnn and its peers train in turn.
+
+    Parameters
+    ----------
+    task : Task
+    peers : sequence of str, optional
+        Names from ``PEERS``; None takes those that the task suits.
+    rounds : int
+    threads : int
+        For each of them.
+
+    Returns
+    -------
+    results : list of Result
+        fastnn first. A peer that is not installed, fails or disagrees has a ``problem`` instead of
+        times.
+    """
+    names = [
+        "fastnn",
+        *(name for name in (task.peers() if peers is None else peers) if name != "fastnn"),
+    ]
+    unknown = set(names) - set(PEERS)
+    if unknown:
+        raise InputError(f"peers has {sorted(unknown)}; expected some of {tuple(PEERS)}")
+    expected = _losses_of_the_reference(task, threads)
+    workers: dict[str, _Worker] = {}
+    problems: dict[str, str] = {}
+    disagreements: dict[str, float] = {}
+    try:
+        for name in names:
+            needed = PEERS[name]
+            if needed is not None and find_spec(needed) is None:
+                problems[name] = "not installed"
+                continue
+            worker = _Worker(name, task, threads)
+            found = worker.ask("losses")
+            if "error" in found:
+                problems[name] = found["error"]
+            else:
+                disagreements[name] = _disagreement(found["losses"], expected)
+                if not disagreements[name] <= AGREEMENT:
+                    problems[name] = f"its losses are off by {disagreements[name]:.2g}"
+            if name in problems:
+                worker.close()
+            else:
+                workers[name] = worker
+        seconds: dict[str, list[float]] = {name: [] for name in workers}
+        for _ in range(rounds):
+            for name, worker in workers.items():
+                sleep(PAUSE)
+                seconds[name].append(worker.ask("round")["seconds"])
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return [
+        Result(
+            task.name,
+            name,
+            seconds.get(name, []),
+            [a / b for a, b in zip(seconds.get(name, []), seconds.get("fastnn", []), strict=False)],
+            disagreements.get(name),
+            problems.get(name),
+        )
+        for name in names
+    ]
+
+
+def _losses_of_the_reference(task: Task, threads: int) -> list[float]:
+    worker = _Worker("reference", task, threads)
+    try:
+        found = worker.ask("losses")
+        if "error" in found:
+            raise RuntimeError(f"the reference engine failed: {found['error']}")
+        losses: list[float] = found["losses"]
+        return losses
+    finally:
+        worker.close()
+
+
+def _disagreement(found: list[float], expected: list[float]) -> float:
+    """Return the largest relative difference; scikit-learn tells the mean of each epoch only."""
+    a = np.array(found)
+    b = np.array(expected).reshape(len(a), -1).mean(axis=1)
+    return float(np.max(np.abs(a - b) / np.abs(b)))
+
+
+class _Worker:
+    """A process that trains as one peer; it is told what to do line by line."""
+
+    def __init__(self, peer: str, task: Task, threads: int) -> None:
+        variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        environment = {**os.environ, **dict.fromkeys(variables, str(threads))}
+        environment.pop("OPENBLAS_CORETYPE", None)  # would hold NumPy's BLAS back on some machines
+        environment.setdefault("JAX_PLATFORMS", "cpu")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fastnn.peers", peer, str(threads), json.dumps(asdict(task))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, what: str) -> dict[str, Any]:
+        """Send one request and return the answer, or an error in place of one."""
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            process.stdin.write(what + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        line = process.stdout.readline()
+        if not line:
+            last = process.stderr.read().strip().splitlines()[-1:]
+            return {"error": "".join(last) or f"exit status {process.wait()}"}
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        process = self._process
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+        process.wait(timeout=60)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the comparison from a shell."""
+    parser = argparse.ArgumentParser(prog="python -m fastnn.compare", description=__doc__)
+    parser.add_argument("--task", action="append", help="part of a task's name; default: all")
+    parser.add_argument(
+        "--peer", action="append", choices=list(PEERS), help="default: all that fit"
+    )
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", metavar="FILE", help="keep every figure")
+    options = parser.parse_args(args)
+    chosen = [t for t in TASKS.values() if any(part in t.name for part in options.task or [""])]
+    results: list[Result] = []
+    for task in chosen:
+        print_line(task.name)
+        found = compare(task, peers=options.peer, rounds=options.rounds, threads=options.threads)
+        for result in found:
+            print_line("  " + describe(result))
+        results += found
+        if options.json:  # after every task: a long run that ends early is not lost
+            text = json.dumps([asdict(result) for result in results], indent=1)
+            Path(options.json).write_text(text + "\n")
+    return 0
+
+
+def describe(result: Result) -> str:
+    """Return one line about a result."""
+    if result.problem is not None:
+        return f"{result.peer:<12}  {result.problem}"
+    low, middle, high = result.quartiles()
+    return (
+        f"{result.peer:<12}  {np.median(result.seconds):.4g} s, "
+        f"{middle:.2f} times fastnn ({low:.2f} to {high:.2f})"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

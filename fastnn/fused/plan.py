@@ -1,0 +1,278 @@
+"""What a run needs to know, in records that compiled code reads, and where everything lies.
+
+Tuples of arrays would make compiled code new for each depth. Instead one flat workspace holds all
+that is computed on the way, and a table, the plan, says where each layer's part begins.
+"""
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.fused.tiles import LINE, Tile, padded_stride
+from fastnn.network import Network
+
+# Samples in one chain of FMAs of a weight gradient; the chains of a batch are added in order. A
+# part of the engine's numerics: another number gives other bits. 128 rows of one cache line of X,
+# and of a panel of delta, fill half of a first-level cache.
+CHUNK = 128
+
+# Samples that are sent forward and back before their weight gradients are taken; whole chunks.
+GROUP = 4 * CHUNK
+
+# Samples that one thread takes through all layers at a time.
+BLOCK = 64
+
+# Samples side by side in the head; vectors of any width up to this divide it.
+ABREAST = 16
+
+# Weights whose squares are added up at a time.
+SQUARES = 4096
+
+# What a thread does in a run.
+TRAIN, GRADIENT, PREDICT, UPDATE = range(4)
+
+ACTIVATION = {"identity": 0, "relu": 1, "tanh": 2, "logistic": 3}
+IDENTITY, RELU, TANH, LOGISTIC = range(4)
+
+PLAIN, MOMENTUM, NESTEROV, ADAM = range(4)
+
+LAYER = np.dtype(
+    [
+        ("fan_in", np.int64),
+        ("fan_out", np.int64),
+        ("W", np.int64),  # place in the parameters, and in all that has their layout
+        ("b", np.int64),
+        ("rows", np.int64),  # place in the addresses: where the rows of the layer's input are
+        ("delta_rows", np.int64),  # place in the addresses: where the rows of ``delta`` are
+        ("A", np.int64),  # place in the workspace, of rows ``stride`` apart: what it puts out
+        ("delta", np.int64),  # the slope of the loss by its Z; the last layer's is where A was
+        ("stride", np.int64),
+        ("WT", np.int64),  # W transposed, for the input gradient; rows ``WT_stride`` apart
+        ("WT_stride", np.int64),
+    ]
+)
+
+RUN = np.dtype(
+    [
+        ("mode", np.int64),
+        ("n_samples", np.int64),  # as far as ``order`` goes
+        ("n_features", np.int64),
+        ("batch_size", np.int64),
+        ("group", np.int64),
+        ("activation", np.int64),
+        ("optimizer", np.int64),
+        ("step", np.int64),  # updates made so far
+        ("by_chunks", np.int64),  # threads take whole chunks: see program.py
+        ("ones", np.int64),  # place in the addresses: CHUNK times where a 1 stands
+        ("zeros", np.int64),  # place in the workspace: as many zeros as the widest layer is wide
+        ("head", np.int64),  # place in the workspace: each thread's own part for the softmax
+        ("head_size", np.int64),
+        ("block_size", np.int64),  # each thread's part of ``result``, where that is no gradient
+        ("momentum", np.float64),
+        ("beta_1", np.float64),
+        ("beta_2", np.float64),
+        ("epsilon", np.float64),
+        ("weight_decay", np.float64),
+        ("alpha", np.float64),
+    ]
+)
+
+
+class Arrays(NamedTuple):
+    """All arrays of a run; compiled code takes them together."""
+
+    run: NDArray[Any]  # RUN, (1,)
+    layers: NDArray[Any]  # LAYER, (n_layers,)
+    parameters: NDArray[np.floating]
+    moment_1: NDArray[np.floating]  # velocity, or Adam's m
+    moment_2: NDArray[np.floating]  # Adam's v
+    X: NDArray[np.floating]  # flat
+    y: NDArray[np.int64]
+    order: NDArray[np.int64]
+    weights: NDArray[np.float64]  # of the samples; empty where all are 1
+    rates: NDArray[np.float64]  # one per batch
+    losses: NDArray[np.float64]  # one per batch
+    result: NDArray[np.floating]  # a gradient, the parts of one at hand, or probabilities; flat
+    partials: NDArray[np.floating]  # the gradients of a batch's chunks, where threads take those
+    workspace: NDArray[np.floating]
+    addresses: NDArray[np.int64]
+    labels: NDArray[np.int64]  # of the group at hand
+    shares: NDArray[np.float64]
+    sample_losses: NDArray[np.float64]  # of the batch at hand
+    squares: NDArray[np.float64]
+    control: NDArray[np.int64]  # see program.py
+
+
+class Room(NamedTuple):
+    """How much a run needs room for.
+
+    Attributes
+    ----------
+    rows : int
+        Samples in the workspace at a time.
+    members : int
+        Threads.
+    batch_size : int
+    chunks : int
+        Gradients of chunks that are kept apart.
+    whole : bool
+        Whether a whole gradient is kept, and not just the part that is at hand.
+    """
+
+    rows: int
+    members: int
+    batch_size: int
+    chunks: int
+    whole: bool
+
+
+class Plan(NamedTuple):
+    """Where everything lies, and room for it, for one network and batches of one size."""
+
+    run: NDArray[Any]  # RUN, filled as far as the plan decides
+    layers: NDArray[Any]  # LAYER
+    result: NDArray[np.floating]
+    partials: NDArray[np.floating]
+    workspace: NDArray[np.floating]
+    addresses: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    shares: NDArray[np.float64]
+    sample_losses: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    nothing: NDArray[np.floating]
+    size: int  # of the large parts together, in numbers
+
+
+def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
+    """Lay out the workspace."""
+    rows, members = room.rows, room.members
+    sizes = network.layer_sizes
+    widest, outputs = max(sizes), sizes[-1]
+    layers = np.zeros(len(sizes) - 1, LAYER)
+    taken = 0
+
+    def take(n: int) -> int:
+        nonlocal taken
+        place = taken
+        taken += n
+        return place
+
+    zeros = take(padded_stride(widest, tile))
+    one = take(padded_stride(1, tile))
+    head_size = padded_stride(ABREAST * (outputs + 2), tile)
+    head = take(members * head_size)
+    parameter = 0
+    for l, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        layer, stride = layers[l], padded_stride(fan_out, tile)
+        layer["fan_in"], layer["fan_out"] = fan_in, fan_out
+        layer["W"], layer["b"] = parameter, parameter + fan_in * fan_out
+        parameter += (fan_in + 1) * fan_out
+        layer["stride"] = stride
+        layer["A"] = layer["delta"] = take(rows * stride)
+        if l < len(layers) - 1:
+            layer["delta"] = take(rows * stride)
+        if l > 0:
+            layer["WT_stride"] = padded_stride(fan_in, tile)
+            layer["WT"] = take(fan_out * layer["WT_stride"])
+    workspace = aligned(scratch(taken + LINE // tile.bytes, tile.dtype))
+    workspace[zeros:one] = 0
+    workspace[one] = 1
+    ones = 2 * len(layers) * rows
+    addresses = np.zeros(ones + CHUNK, np.int64)
+    addresses[ones:] = workspace.ctypes.data + one * tile.bytes
+    for l, layer in enumerate(layers):
+        layer["rows"], layer["delta_rows"] = 2 * l * rows, (2 * l + 1) * rows
+        tables = [("delta_rows", layer["delta"], layer["stride"])]
+        if l > 0:
+            tables.append(("rows", layers[l - 1]["A"], layers[l - 1]["stride"]))
+        for name, place, stride in tables:
+            begin = workspace.ctypes.data + place * tile.bytes
+            step = stride * tile.bytes
+            addresses[layer[name] : layer[name] + rows] = begin + step * np.arange(rows)
+    block_size = padded_stride(2 * tile.height * max(sizes[1:]), tile)
+    squares = sum(-(-int(layer["fan_in"] * layer["fan_out"]) // SQUARES) for layer in layers)
+    run = np.zeros(1, RUN)
+    for name, value in {
+        "n_features": network.n_features,
+        "group": rows,
+        "activation": ACTIVATION[network.activation],
+        "by_chunks": room.chunks > 0,
+        "ones": ones,
+        "zeros": zeros,
+        "head": head,
+        "head_size": head_size,
+        "block_size": block_size,
+    }.items():
+        run[name] = value
+    whole_or_blocks = parameter if room.whole else members * block_size
+    return Plan(
+        run=run,
+        layers=layers,
+        result=scratch(whole_or_blocks, tile.dtype),
+        partials=scratch(room.chunks * parameter, tile.dtype),
+        workspace=workspace,
+        addresses=addresses,
+        labels=scratch(rows, np.int64),
+        shares=scratch(rows, np.float64),
+        sample_losses=scratch(room.batch_size, np.float64),
+        squares=scratch(squares, np.float64),
+        nothing=np.zeros(0, tile.dtype),
+        size=taken + whole_or_blocks + room.chunks * parameter + room.batch_size,
+    )
+
+
+def scratch(n: int, dtype: Any) -> NDArray[Any]:
+    """Return room for n numbers, not cleared."""
+    return np.empty(n, dtype)
+
+
+def aligned(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the part of a flat array that begins with a cache line."""
+    return array[-array.ctypes.data % LINE // array.itemsize :]
+
+
+def empty_arrays(tile: Tile) -> Arrays:
+    """Return arrays of the types, and nothing else, that compiled code takes."""
+    real, integers, doubles = (np.zeros(0, dtype) for dtype in (tile.dtype, np.int64, np.float64))
+    return Arrays(
+        run=np.zeros(1, RUN),
+        layers=np.zeros(0, LAYER),
+        parameters=real,
+        moment_1=real,
+        moment_2=real,
+        X=read_only(real),
+        y=read_only(integers),
+        order=read_only(integers),
+        weights=read_only(doubles),
+        rates=read_only(doubles),
+        losses=doubles,
+        result=real,
+        partials=real,
+        workspace=real,
+        addresses=integers,
+        labels=integers,
+        shares=doubles,
+        sample_losses=doubles,
+        squares=doubles,
+        control=integers,
+    )
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a flat view that cannot be written to: one type for compiled code, whatever is given.
+
+    Copied where compiled code could not read it: if it is not contiguous or not aligned.
+    """
+    view = plain(array).reshape(-1).view()
+    view.flags.writeable = False
+    return view
+
+
+def plain(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array as compiled code takes it, contiguous and aligned; copied if need be."""
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned:
+        return array
+    return np.require(array, requirements=["C", "A"])

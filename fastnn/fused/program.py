@@ -1,0 +1,173 @@
+"""The compiled run: every step of every batch, in one call per thread.
+
+A batch goes through in groups of samples, and a group in two parts. First each thread takes its
+share of the *samples* through the layers and back: activations, the loss, and the slope ``delta``
+of the loss by each layer's Z. All meet. Then each thread takes its share of the *weights*: their
+gradient over all samples of the group, and with the batch's last group the update. All meet again.
+So no two threads ever write to one place, nothing has to be added up between threads, and how many
+there are makes no difference to a single bit.
+
+Sums over samples are chains of CHUNK terms, added in order. Where many chunks meet few parameters,
+a thread instead takes whole chunks, forward, back and to their part of the gradient, all in its
+first cache; after the meeting, each adds up its share of the parameters in the order of the chunks.
+That is the same sum, so the bits are the same.
+
+What every thread computes for itself, such as the loss of the batch after the first meeting, is the
+same for all, and so they all decide alike whether to go on.
+"""
+
+from math import isfinite
+from typing import Any
+
+from numba import njit
+
+from fastnn.fused.barrier import load_atomically, meet
+from fastnn.fused.plan import ABREAST, CHUNK, PREDICT, TRAIN, UPDATE
+from fastnn.fused.samples import predict, propagate
+from fastnn.fused.share import share
+from fastnn.fused.tiles import Tile
+from fastnn.fused.update import step_of
+from fastnn.fused.vectors import address, span
+from fastnn.fused.weights import (
+    gradient_of_chunk,
+    move,
+    move_by_partials,
+    move_weights,
+    square_weights,
+    sum_in_order,
+    transpose,
+)
+
+# Places in ``control``; the first two in cache lines of their own.
+COUNTER = 0  # of arrivals at the barrier
+STOP = 8  # set from outside: end after this batch
+STOP_SEEN = 16  # what all threads go by
+BATCHES = 17  # done
+STEPS = 18  # updates made
+STATUS = 19
+ENTERED = 20  # whether member 0 is or was inside
+CONTROL_SIZE = 24
+
+DONE, DIVERGED = range(2)
+
+
+def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:
+    """Return the entry for a tile, to be compiled, and ``keep`` it on disk.
+
+    ``version`` and ``tile`` are closed over, which makes them part of the key it is kept under.
+    """
+
+    # without Numba's runtime nothing can be allocated, and no references are counted: that took
+    # a fifth of the time of small networks, and the counters went from core to core
+    @njit(nogil=True, cache=keep, _nrt=False)
+    def fastnn_run(member, members, arrays):
+        version  # noqa: B018
+        run_member(tile, member, members, arrays)
+
+    return fastnn_run
+
+
+@njit
+def run_member(tile, member, members, a):
+    """Do one thread's part of a run."""
+    mode = a.run[0].mode
+    if member == 0:
+        a.control[ENTERED] = 1
+    if mode == PREDICT:
+        predict(tile, member, members, a)
+        meet(address(a.control, COUNTER), 1, members)
+    elif mode == UPDATE:
+        first, last = share(a.parameters.size, ABREAST, member, members)
+        step = step_of(a.run[0], a.parameters, a.rates[0], a.run[0].step + 1)
+        move(step, a, first, span(a.result, first, last - first))
+        meet(address(a.control, COUNTER), 1, members)
+    else:
+        train(tile, member, members, a)
+
+
+@njit
+def weight_of(a, start, n):
+    """Return the sum of the sample weights of n samples of the order."""
+    if not a.weights.size:
+        return float(n)
+    total = 0.0
+    for i in range(start, start + n):
+        total += a.weights[a.order[i]]
+    return total
+
+
+@njit
+def loss_of(a, size, total):
+    """Return the loss of the batch; only after all have met."""
+    loss = sum_in_order(span(a.sample_losses, 0, size))
+    if a.run[0].alpha > 0:
+        loss += a.run[0].alpha * sum_in_order(a.squares) / (2.0 * total)
+    return loss
+
+
+@njit
+def take_chunks(tile, member, members, a, start, size, total):
+    """Take one thread's share of a batch's chunks forward, back and to their gradients."""
+    place = member * CHUNK
+    first, last = share((size + CHUNK - 1) // CHUNK, 1, member, members)
+    for chunk in range(first, last):
+        begin = chunk * CHUNK
+        n = min(CHUNK, size - begin)
+        offset = begin - place
+        propagate(tile, member, a, start + offset, offset, place, place + n, total)
+        gradient_of_chunk(tile, a, place, n, chunk * a.parameters.size)
+
+
+@njit
+def train(tile, member, members, a):
+    """Run all batches, or compute the gradient of the only one."""
+    run, counter, meeting = a.run[0], address(a.control, COUNTER), 1
+    for l in range(a.layers.size):
+        first, last = share(a.layers[l].fan_in, tile.height, member, members)
+        transpose(a, l, first, last)
+    meet(counter, meeting, members)
+    steps = 0
+    for batch in range(a.losses.size):
+        start = batch * run.batch_size
+        size = min(run.batch_size, run.n_samples - start)
+        total = weight_of(a, start, size)
+        loss, stopping = 0.0, False
+        if total > 0:
+            steps += 1
+            step = step_of(run, a.parameters, a.rates[batch], run.step + steps)
+            if run.alpha > 0:
+                square_weights(member, members, a)
+            group_size = size if run.by_chunks else run.group
+            for group in range(0, size, group_size):
+                n = min(group_size, size - group)
+                ends = group + n == size
+                if run.by_chunks:
+                    take_chunks(tile, member, members, a, start, size, total)
+                else:
+                    first, last = share(n, tile.height, member, members)
+                    propagate(tile, member, a, start + group, group, first, last, total)
+                if member == 0:
+                    a.control[STOP_SEEN] = load_atomically(address(a.control, STOP))
+                meet(counter, meeting + 1, members)
+                stopping = a.control[STOP_SEEN] != 0
+                if ends:
+                    loss = loss_of(a, size, total)
+                    if run.mode == TRAIN and not isfinite(loss):
+                        if member == 0:
+                            a.losses[batch] = loss
+                            a.control[STATUS] = DIVERGED
+                        meet(counter, meeting + 2, members)  # all have read what they need
+                        return
+                if run.by_chunks:
+                    chunks = (size + CHUNK - 1) // CHUNK
+                    move_by_partials(tile, member, members, a, chunks, total, step)
+                else:
+                    move_weights(tile, member, members, a, n, group > 0, ends, total, step)
+                meeting += 2
+                meet(counter, meeting, members)
+        if member == 0:
+            a.losses[batch] = loss
+            a.control[BATCHES] = batch + 1
+            a.control[STEPS] = steps
+        if stopping:
+            return

@@ -1,0 +1,213 @@
+"""One run of the compiled program: its arrays, how many threads it is worth, and their start."""
+
+from collections.abc import Sequence
+from threading import Event
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.fused.compiled import Entry, get_entry
+from fastnn.fused.plan import (
+    ADAM,
+    BLOCK,
+    CHUNK,
+    GROUP,
+    MOMENTUM,
+    NESTEROV,
+    PLAIN,
+    PREDICT,
+    Arrays,
+    Plan,
+    Room,
+    make_plan,
+    read_only,
+)
+from fastnn.fused.program import BATCHES, CONTROL_SIZE, DIVERGED, STATUS, STEPS
+from fastnn.fused.team import Teams, take_part, wait_outside
+from fastnn.fused.tiles import Tile, host_tile
+from fastnn.fused.vectors import BYTES
+from fastnn.network import Network
+from fastnn.objective import Objective
+from fastnn.optimizers import SGD, Optimizer
+
+Array = NDArray[np.floating]
+
+# Floating-point operations that pay for one more thread: to meet twice takes about as long as 1e5
+# of them, to wake a thread as 1e7.
+WORK_BETWEEN_MEETINGS = 1e5
+WORK_OF_A_CALL = 1e7
+
+# As many numbers in the gradients of a batch's chunks are worth keeping apart.
+MANY_GRADIENTS = 1 << 18
+
+# From so many on, the calling thread waits outside compiled code, where it can see Ctrl-C.
+LONG_WORK = 1e9
+
+NO_INTEGERS, NO_DOUBLES = read_only(np.zeros(0, np.int64)), read_only(np.zeros(0))
+
+# Plans are kept for the next run of the same shape: so many, of so many numbers.
+KEPT_PLANS = 4
+KEPT_SIZE = 16_000_000
+
+
+class Run:
+    """What one run of the compiled program is given, and what comes of it.
+
+    Attributes
+    ----------
+    losses : ndarray of float64, shape (n_batches,)
+    batches, steps : int
+        Done so far.
+    diverged : bool
+        Whether the batch after those done had a loss that is not finite.
+    """
+
+    def __init__(
+        self,
+        mode: int,
+        network: Network,
+        parameters: Array,
+        *,
+        moments: Sequence[Array] = (),
+        optimizer: Optimizer | None = None,
+        step: int = 0,
+        X: Array | None = None,
+        y: NDArray[np.intp] | None = None,
+        order: NDArray[np.intp] | None = None,
+        n_samples: int = 0,
+        weights: NDArray[np.float64] | None = None,
+        batch_size: int = 1,
+        rates: NDArray[np.float64] | None = None,
+        objective: Objective = Objective(),
+        result: Array | None = None,
+    ) -> None:
+        self.mode, self.network, self.parameters = mode, network, parameters
+        self.moments, self.step = moments, step
+        self.optimizer: Optimizer = SGD() if optimizer is None else optimizer
+        self.X, self.y, self.order, self.weights = X, y, order, weights
+        self.n_samples = n_samples if order is None else len(order)
+        self.batch_size = min(batch_size, max(self.n_samples, 1))
+        self.rates, self.objective, self.result = rates, objective, result
+        self.losses = np.empty(-(-self.n_samples // self.batch_size) if order is not None else 0)
+        self.control = np.zeros(CONTROL_SIZE, np.int64)
+
+    @property
+    def batches(self) -> int:
+        """Number of batches done."""
+        return int(self.control[BATCHES])
+
+    @property
+    def steps(self) -> int:
+        """Number of updates made."""
+        return int(self.control[STEPS])
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss was not finite."""
+        return bool(self.control[STATUS] == DIVERGED)
+
+    def work(self) -> tuple[float, float]:
+        """Return the floating-point operations of the run, and of one batch."""
+        if not self.n_samples:
+            return 10.0 * self.parameters.size, 10.0 * self.parameters.size
+        a_sample = (2.0 if self.mode == PREDICT else 6.0) * self.parameters.size
+        batch = self.n_samples if self.mode == PREDICT else self.batch_size
+        return a_sample * self.n_samples, a_sample * batch
+
+    def room(self, members: int) -> Room:
+        """Return how much room a team of so many threads needs."""
+        if self.mode == PREDICT:
+            return Room(BLOCK * members, members, 0, 0, False)
+        chunks = -(-self.batch_size // CHUNK)
+        if 1 < chunks <= MANY_GRADIENTS // self.parameters.size:
+            return Room(CHUNK * members, members, self.batch_size, chunks, False)
+        group = min(self.batch_size, GROUP)
+        return Room(group, members, self.batch_size, 0, self.batch_size > group)
+
+    def arrays(self, plan: Plan) -> Arrays:
+        """Return what compiled code takes."""
+        none = plan.nothing
+        moments = (*self.moments, none, none)
+        return Arrays(
+            run=self._record(plan),
+            layers=plan.layers,
+            parameters=self.parameters,
+            moment_1=moments[0],
+            moment_2=moments[1] if len(self.moments) > 1 else none,
+            X=read_only(none if self.X is None else self.X),
+            y=NO_INTEGERS if self.y is None else read_only(self.y),
+            order=NO_INTEGERS if self.order is None else read_only(self.order),
+            weights=NO_DOUBLES if self.weights is None else read_only(self.weights),
+            rates=NO_DOUBLES if self.rates is None else read_only(self.rates),
+            losses=self.losses,
+            result=plan.result if self.result is None else self.result.reshape(-1),
+            partials=plan.partials,
+            workspace=plan.workspace,
+            addresses=plan.addresses,
+            labels=plan.labels,
+            shares=plan.shares,
+            sample_losses=plan.sample_losses,
+            squares=plan.squares,
+            control=self.control,
+        )
+
+    def _record(self, plan: Plan) -> NDArray[Any]:
+        record = plan.run.copy()
+        row = record[0]
+        row["mode"], row["n_samples"] = self.mode, self.n_samples
+        row["batch_size"], row["step"] = self.batch_size, self.step
+        row["alpha"] = self.objective.alpha
+        optimizer = self.optimizer
+        if isinstance(optimizer, SGD):
+            row["momentum"] = optimizer.momentum
+            kind = MOMENTUM if optimizer.momentum else PLAIN
+            row["optimizer"] = NESTEROV if optimizer.nesterov else kind
+        else:
+            row["optimizer"] = ADAM
+            for name in ("beta_1", "beta_2", "epsilon", "weight_decay"):
+                row[name] = getattr(optimizer, name)
+        return record
+
+
+class Runner:
+    """Runs the compiled program on at most ``threads`` threads."""
+
+    def __init__(self, threads: int, tile: Tile | None, always: bool) -> None:
+        self._threads, self._always = threads, always
+        self._tiles = {
+            np.dtype(name): tile._replace(dtype=name) if tile else host_tile(name) for name in BYTES
+        }
+        self._teams = Teams()
+        self._plans: dict[tuple[Any, ...], Plan] = {}
+
+    def entry(self, dtype: np.dtype[np.floating]) -> Entry:
+        """Return the compiled program for parameters of this dtype."""
+        return get_entry(self._tiles[dtype])
+
+    def run(self, run: Run, stop: Event | None = None) -> None:
+        """Do a run; end after the batch under way once ``stop`` is set or on Ctrl-C."""
+        tile = self._tiles[run.parameters.dtype]
+        call, batch = run.work()
+        worth = min(call / WORK_OF_A_CALL, batch / WORK_BETWEEN_MEETINGS)
+        members = self._threads if self._always else max(1, min(self._threads, int(worth)))
+        room = run.room(members)
+        key = (run.network, tile, room)
+        plan = self._plans.pop(key, None) or make_plan(run.network, tile, room)
+        arrays = run.arrays(plan)
+        entry = get_entry(tile)
+        if call >= LONG_WORK:
+            with self._teams.one() as team:
+                wait_outside(team, entry, members, arrays, stop)
+        elif members > 1:
+            with self._teams.one() as team:
+                take_part(team, entry, members, arrays)
+        else:
+            entry(0, 1, arrays)
+        self._keep(key, plan)
+
+    def _keep(self, key: tuple[Any, ...], plan: Plan) -> None:
+        if plan.size <= KEPT_SIZE:
+            for oldest in list(self._plans)[: 1 - KEPT_PLANS]:
+                self._plans.pop(oldest, None)
+            self._plans[key] = plan

@@ -1,0 +1,102 @@
+"""One thread's share of the samples of a batch: forward, the loss, and back.
+
+A sample's place in the group says where its rows stand in the workspace; ``addresses`` says where
+the rows of each layer's input are: those of X anywhere in memory, all others in the workspace.
+"""
+
+from numba import njit
+
+from fastnn.fused.dense import multiply_rows
+from fastnn.fused.head import activate, loss_and_delta, multiply_by_slope, probabilities
+from fastnn.fused.plan import ABREAST, BLOCK, RELU
+from fastnn.fused.share import share
+from fastnn.fused.vectors import address, span
+
+
+@njit
+def forward(tile, a, first, last):
+    """Z_l = A_{l-1} W_l + b_l, A_l = activation(Z_l), for the places first .. last-1."""
+    kind, output = a.run[0].activation, a.layers.size - 1
+    for l in range(a.layers.size):
+        layer = a.layers[l]
+        rectify = kind == RELU and l < output
+        multiply_rows(
+            tile, address(a.addresses, layer.rows), first, last, layer.fan_in,
+            address(a.parameters, layer.W), layer.fan_out, layer.fan_out,
+            address(a.parameters, layer.b), rectify,
+            address(a.workspace, layer.A), layer.stride,
+        )  # fmt: skip
+        if l < output and kind != RELU:
+            A = span(a.workspace, layer.A + first * layer.stride, (last - first) * layer.stride)
+            activate(kind, A)
+
+
+@njit
+def backward(tile, a, first, last):
+    """delta_{l-1} = (delta_l W_l^T) * activation'(Z_{l-1}), for the places first .. last-1."""
+    run = a.run[0]
+    for l in range(a.layers.size - 1, 0, -1):
+        layer, below = a.layers[l], a.layers[l - 1]
+        multiply_rows(
+            tile, address(a.addresses, layer.delta_rows), first, last, layer.fan_out,
+            address(a.workspace, layer.WT), layer.WT_stride, layer.fan_in,
+            address(a.workspace, run.zeros), False,
+            address(a.workspace, below.delta), below.stride,
+        )  # fmt: skip
+        place, n = first * below.stride, (last - first) * below.stride
+        A, delta = span(a.workspace, below.A + place, n), span(a.workspace, below.delta + place, n)
+        multiply_by_slope(run.activation, delta, A)
+
+
+@njit
+def find_samples(a, start, first, last, total):
+    """Note where the rows of X are, the labels, and each sample's part in the batch's mean."""
+    n_features = a.run[0].n_features
+    for i in range(first, last):
+        sample = a.order[start + i]
+        a.addresses[i] = address(a.X, sample * n_features)
+        a.labels[i] = a.y[sample]
+        a.shares[i] = (a.weights[sample] if a.weights.size else 1.0) / total
+
+
+@njit
+def propagate(tile, member, a, start, offset, first, last, total):
+    """Take the samples ``order[start + first:start + last]`` forward and back.
+
+    They stand at the places first .. last-1. What each adds to the loss is noted from
+    ``offset + first`` on; ``total`` is the batch's weight.
+    """
+    output = a.layers[a.layers.size - 1]
+    scratch = span(a.workspace, a.run[0].head + member * a.run[0].head_size, a.run[0].head_size)
+    for begin in range(first, last, BLOCK):
+        end = min(begin + BLOCK, last)
+        find_samples(a, start, begin, end, total)
+        forward(tile, a, begin, end)
+        for i in range(begin, end, ABREAST):
+            n = min(ABREAST, end - i)
+            loss_and_delta(
+                span(a.workspace, output.A + i * output.stride, n * output.stride), output.stride,
+                n, output.fan_out, scratch, span(a.labels, i, n), span(a.shares, i, n),
+                span(a.sample_losses, offset + i, n),
+            )  # fmt: skip
+        backward(tile, a, begin, end)
+
+
+@njit
+def predict(tile, member, members, a):
+    """Write the probabilities of one thread's share of the samples."""
+    run, output = a.run[0], a.layers[a.layers.size - 1]
+    scratch = span(a.workspace, run.head + member * run.head_size, run.head_size)
+    place = member * BLOCK
+    begin, last = share(run.n_samples, BLOCK, member, members)
+    while begin < last:
+        n = min(BLOCK, last - begin)
+        for i in range(n):
+            a.addresses[place + i] = address(a.X, (begin + i) * run.n_features)
+        forward(tile, a, place, place + n)
+        for i in range(0, n, ABREAST):
+            m = min(ABREAST, n - i)
+            Z = span(a.workspace, output.A + (place + i) * output.stride, m * output.stride)
+            out = span(a.result, (begin + i) * output.fan_out, m * output.fan_out)
+            probabilities(Z, output.stride, m, output.fan_out, scratch, out)
+        begin += n

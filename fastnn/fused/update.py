@@ -1,0 +1,72 @@
+"""One step of an optimizer on a run of consecutive numbers; the formulas of ``reference.py``.
+
+The weight gradient of a few rows of W is one run of numbers, still in the first cache when it is
+used. Written so, an optimizer is one loop, whether the run is eight rows or all parameters.
+"""
+
+from math import sqrt
+from typing import NamedTuple
+
+from numba import njit
+
+from fastnn.fused.plan import ADAM, NESTEROV, PLAIN
+from fastnn.fused.vectors import fma
+
+
+class Step(NamedTuple):
+    """The numbers of one update, in the precision of the parameters."""
+
+    optimizer: int
+    rate: float  # with Adam's bias correction
+    decay: float
+    momentum: float
+    beta_1: float
+    rest_1: float  # 1 - beta_1
+    beta_2: float
+    rest_2: float
+    epsilon: float
+
+
+@njit(error_model="numpy")
+def step_of(run, theta, rate, t):
+    """Return the numbers of update number ``t`` (from 1); ``theta`` gives the precision."""
+    corrected = rate
+    if run.optimizer == ADAM:
+        corrected = rate * sqrt(1.0 - run.beta_2**t) / (1.0 - run.beta_1**t)
+    real = theta.dtype.type
+    return Step(
+        run.optimizer,
+        real(corrected),
+        real(rate * run.weight_decay),
+        real(run.momentum),
+        real(run.beta_1),
+        real(1.0 - run.beta_1),
+        real(run.beta_2),
+        real(1.0 - run.beta_2),
+        real(run.epsilon),
+    )
+
+
+@njit(error_model="numpy")
+def update(step, theta, moment_1, moment_2, gradient):
+    """Move ``theta`` and the moments by the gradient; all have the same length."""
+    n = theta.size
+    if step.optimizer == PLAIN:
+        for i in range(n):
+            theta[i] = fma(-step.rate, gradient[i], theta[i])
+    elif step.optimizer == ADAM:
+        for i in range(n):
+            g = gradient[i]
+            m = fma(step.beta_1, moment_1[i], step.rest_1 * g)
+            v = fma(step.beta_2, moment_2[i], step.rest_2 * (g * g))
+            moment_1[i] = m
+            moment_2[i] = v
+            decayed = fma(-step.decay, theta[i], theta[i])
+            theta[i] = decayed - step.rate * m / (sqrt(v) + step.epsilon)
+    else:
+        for i in range(n):
+            pull = step.rate * gradient[i]
+            velocity = fma(step.momentum, moment_1[i], -pull)
+            moment_1[i] = velocity
+            ahead = fma(step.momentum, velocity, -pull)
+            theta[i] += ahead if step.optimizer == NESTEROV else velocity

@@ -1,0 +1,169 @@
+"""What Numba lacks: vectors, fused multiply-adds, addresses.
+
+``Value`` is a number or a vector while instructions are written, with ordinary arithmetic, so that
+a formula looks like one. ``fma``, ``address`` and ``span`` are functions for compiled code.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+
+INT32, INT64 = ir.IntType(32), ir.IntType(64)
+FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
+BYTES = {"float32": 4, "float64": 8}
+MANTISSA_BITS = {4: 23, 8: 52}
+
+
+class Value:
+    """A float, or a vector of floats, of the program that is being written."""
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder, self.value = builder, value
+        self.type = value.type
+        self.lanes = getattr(self.type, "count", 0)  # 0 for a number
+        self.number = self.type.element if self.lanes else self.type
+        self.bytes = 4 if self.number == ir.FloatType() else 8
+        integer = ir.IntType(8 * self.bytes)
+        self.integer = ir.VectorType(integer, self.lanes) if self.lanes else integer
+
+    def like(self, value: Any) -> "Value":
+        """Return a value of the same type: of a Python number, the constant."""
+        if isinstance(value, Value):
+            return value
+        if isinstance(value, int | float):
+            value = ir.Constant(self.type, [float(value)] * self.lanes if self.lanes else value)
+        return Value(self.builder, value)
+
+    def _binary(self, instruction: str, other: Any) -> "Value":
+        result = getattr(self.builder, instruction)(self.value, self.like(other).value)
+        return Value(self.builder, result)
+
+    def __add__(self, other: Any) -> "Value":
+        return self._binary("fadd", other)
+
+    def __sub__(self, other: Any) -> "Value":
+        return self._binary("fsub", other)
+
+    def __mul__(self, other: Any) -> "Value":
+        return self._binary("fmul", other)
+
+    def __truediv__(self, other: Any) -> "Value":
+        return self._binary("fdiv", other)
+
+    def __rsub__(self, other: Any) -> "Value":
+        return self.like(other) - self
+
+    def __neg__(self) -> "Value":
+        return Value(self.builder, self.builder.fneg(self.value))
+
+    def compare(self, relation: str, other: Any) -> Any:
+        """Compare lane by lane; false where one of the two is not a number."""
+        return self.builder.fcmp_ordered(relation, self.value, self.like(other).value)
+
+    def where(self, condition: Any, other: Any) -> "Value":
+        """Return this value where the condition holds, else the other."""
+        other = self.like(other).value
+        return Value(self.builder, self.builder.select(condition, self.value, other))
+
+    def fma(self, factor: Any, term: Any) -> "Value":
+        """Return self * factor + term, rounded once."""
+        suffix = f"v{self.lanes}f{8 * self.bytes}" if self.lanes else f"f{8 * self.bytes}"
+        kind = ir.FunctionType(self.type, [self.type] * 3)
+        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.fma.{suffix}")
+        arguments = [self.value, self.like(factor).value, self.like(term).value]
+        return Value(self.builder, self.builder.call(function, arguments))
+
+    def abs(self) -> "Value":
+        """Return the magnitude."""
+        return (-self).where(self.compare("<", 0.0), self)
+
+    def bits(self) -> Any:
+        """Return the same bits as an integer, or as a vector of them."""
+        return self.builder.bitcast(self.value, self.integer)
+
+    def from_bits(self, bits: Any) -> "Value":
+        """Return the value of this type that has such bits."""
+        return Value(self.builder, self.builder.bitcast(bits, self.type))
+
+    def whole(self, number: int) -> Any:
+        """Return an integer constant with as many bits and lanes."""
+        return ir.Constant(self.integer, [number] * self.lanes if self.lanes else number)
+
+
+def loop(builder: Any, n: Any, carried: dict[Any, Any], body: Callable[..., Any]) -> dict[Any, Any]:
+    """Write ``for i in range(n): carried = body(i, carried)``, n at least 1; return the last."""
+    before = builder.block
+    inside, after = (builder.append_basic_block(name) for name in ("loop", "after"))
+    builder.branch(inside)
+    builder.position_at_end(inside)
+    i = builder.phi(INT64)
+    i.add_incoming(INT64(0), before)
+    running = {}
+    for key, value in carried.items():
+        running[key] = builder.phi(value.type)
+        running[key].add_incoming(value, before)
+    ends = body(i, running)
+    following = builder.add(i, INT64(1))
+    i.add_incoming(following, builder.block)
+    for key, value in ends.items():
+        running[key].add_incoming(value, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, n), inside, after)
+    builder.position_at_end(after)
+    return ends
+
+
+@intrinsic
+def fma(_, x, y, z):
+    """Return x * y + z, rounded once."""
+    if x not in (types.float32, types.float64) or not (x == y == z):
+        return None
+
+    def generate(_context, builder, _signature, arguments):
+        x, y, z = (Value(builder, argument) for argument in arguments)
+        return x.fma(y, z).value
+
+    return x(x, x, x), generate
+
+
+@intrinsic
+def address(_, array, index):
+    """Return the address of a flat array's element, as an integer."""
+
+    def generate(context, builder, signature, arguments):
+        kind = signature.args[0]
+        data = context.make_array(kind)(context, builder, arguments[0]).data
+        return builder.ptrtoint(builder.gep(data, [arguments[1]]), INT64)
+
+    return types.int64(array, types.int64), generate
+
+
+@intrinsic
+def span(_, array, first, n):
+    """Return n numbers of a flat array from ``first`` on, as an array of their own.
+
+    A slice that counts no references. Loops over spans become vectors, loops over ``first + i`` do
+    not: Numba would have to see that the index is not negative.
+    """
+    result = types.Array(array.dtype, 1, "C")
+
+    def generate(context, builder, signature, arguments):
+        values, first, n = arguments
+        data = context.make_array(signature.args[0])(context, builder, values).data
+        window = context.make_array(result)(context, builder)
+        size = context.get_constant(types.intp, array.dtype.bitwidth // 8)
+        populate_array(
+            window,
+            data=builder.gep(data, [first]),
+            shape=[n],
+            strides=[size],
+            itemsize=size,
+            meminfo=None,
+        )
+        return window._getvalue()
+
+    return result(array, types.int64, types.int64), generate
