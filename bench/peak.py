@@ -13,7 +13,7 @@ from fastnn.fused.plan import CHUNK
 from fastnn.fused.tiles import Tile, host_tile, padded_stride
 from fastnn.fused.vectors import FLOATS, Value, address, loop
 
-CHAINS = 16  # more than the latency of an FMA times the FMAs that start in a cycle
+CHAINS = 12  # more than an FMA's latency times those started in a cycle; fewer than registers
 SHAPES = ((784, 128), (512, 512))
 ROWS = 128
 SECONDS = 0.2  # for each of the figures that are taken in turn

@@ -192,7 +192,7 @@ def torch_peer(task: Task, threads: int) -> Train:
         for batch in torch.from_numpy(order).reshape(-1, task.batch_size):
             optimizer.zero_grad(set_to_none=True)
             loss = loss_of(model(X[batch]), y[batch])
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             losses.append(loss.detach())
         return torch.stack(losses)

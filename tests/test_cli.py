@@ -450,7 +450,9 @@ OPTIONS = [
 
 
 def test_commands():
-    assert set(COMMANDS) == {"train", "evaluate", "predict", "info", "completion"}
+    assert set(COMMANDS) == {
+        "train", "evaluate", "predict", "info", "completion", "verify", "warmup",
+    }  # fmt: skip
     assert {p.id for p in OPTIONS} >= {"train --output", "evaluate --json", "predict --debug"}
 
 

@@ -8,11 +8,11 @@ cores, the others need it to arrive (two runs on two cores took eight times as l
 """
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastnn.fused.vectors import INT32, INT64
+from fastnn.fused.vectors import INT32, INT64, inner
 
 LOOKS = 2000  # about 10 microseconds; then the core is given away
 
@@ -51,7 +51,7 @@ def give_way(_):
     return types.void(), generate
 
 
-@njit
+@inner
 def meet(counter, meeting, members):
     """Wait until all members have come to meeting number ``meeting``, counted from 1."""
     everyone = meeting * members

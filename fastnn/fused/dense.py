@@ -1,64 +1,76 @@
-"""Whole products, cut into tiles: a layer forward, back, and its weight gradient."""
+"""Whole products, cut into tiles, and the panels that they take."""
 
-from numba import njit
+from fastnn.fused.plan import CHUNK
+from fastnn.fused.tiles import correlate, multiply, pack
+from fastnn.fused.vectors import inner
 
-from fastnn.fused.tiles import correlate, multiply
 
+@inner
+def multiply_rows(tile, rows, first, last, n, panels, columns, rectify, out, out_stride):
+    """Compute A (., n) @ B (n, columns) + b -> out (., columns), rows first .. last-1.
 
-@njit
-def multiply_rows(tile, rows, first, last, n, B, stride, columns, start, rectify, out, out_stride):
-    """Compute A (., n) @ B (n, columns) + start -> out (., columns), rows first .. last-1.
-
-    ``rows``, ``B``, ``start`` and ``out`` are addresses: of the table of A's rows, of numbers.
-    ``rectify``: make negative results 0.
+    ``rows``, ``panels`` and ``out`` are addresses: of the table of A's rows, of numbers. The panels
+    hold B, and b as one more row. ``rectify``: make negative results 0.
     """
-    lanes = tile.lanes
-    vectors = (columns + lanes - 1) // lanes
-    panels = (vectors + tile.vectors - 1) // tile.vectors
-    for panel in range(panels):
-        v = vectors * panel // panels
-        width = vectors * (panel + 1) // panels - v
-        column = v * lanes * tile.bytes
-        last_lanes = min(lanes, columns - (v + width - 1) * lanes)
+    for column in range(0, columns, tile.width):
+        vectors, _ = vectors_for(tile, columns - column)
+        panel = panels + column * (n + 1) * tile.bytes
         i = first
         while i < last:
-            height = tile_height(tile, width, last - i)
-            multiply(
-                tile, height, width, last_lanes, rows + 8 * i, n,
-                B + column, stride, start + column, rectify,
-                out + i * out_stride * tile.bytes + column, out_stride,
-            )  # fmt: skip
+            height = tile_height(tile, vectors, last - i)
+            target = out + (i * out_stride + column) * tile.bytes
+            multiply(tile, height, vectors, rows + 8 * i, n, panel, rectify, target, out_stride)
             i += height
 
 
-@njit
-def correlate_rows(tile, rows, n, D, stride, first, last, columns, out, out_stride, adds):
-    """Compute A[:, first:last].T (., n) @ D (n, columns) -> out (last - first, columns).
+@inner
+def correlate_rows(tile, A, A_stride, n, D, D_stride, height, columns, out, out_stride, adds):
+    """Compute A.T (height, n) @ D (n, columns) -> out (height, columns).
 
-    ``rows``, ``D`` and ``out`` are addresses; ``adds`` tells to add to what ``out`` holds.
+    A, D and ``out`` are addresses; D is in panels if ``D_stride`` is 0. ``adds`` tells to add to
+    what ``out`` holds.
     """
-    lanes = tile.lanes
-    vectors = (columns + lanes - 1) // lanes
-    panels = (vectors + tile.vectors - 1) // tile.vectors
-    for panel in range(panels):
-        v = vectors * panel // panels
-        width = vectors * (panel + 1) // panels - v
-        column = v * lanes * tile.bytes
-        last_lanes = min(lanes, columns - (v + width - 1) * lanes)
-        k = first
-        while k < last:
-            height = tile_height(tile, width, last - k)
+    for column in range(0, columns, tile.width):
+        vectors, last = vectors_for(tile, columns - column)
+        panel, stride = D + column * tile.bytes, D_stride
+        if D_stride == 0:
+            panel, stride = D + column * CHUNK * tile.bytes, vectors * tile.lanes
+        k = 0
+        while k < height:
+            rows = tile_height(tile, vectors, height - k)
             correlate(
-                tile, height, width, last_lanes, rows, k, n, D + column, stride,
-                out + (k - first) * out_stride * tile.bytes + column, out_stride, adds,
+                tile, rows, vectors, last, A + k * tile.bytes, A_stride, n, panel, stride,
+                out + (k * out_stride + column) * tile.bytes, out_stride, adds,
             )  # fmt: skip
-            k += height
+            k += rows
 
 
-@njit
+@inner
+def pack_rows(tile, rows, first, n, columns, panels, height):
+    """Copy n rows, from number ``first`` on, of a matrix of ``height`` rows into its panels.
+
+    ``rows`` is the address of the table of those n rows.
+    """
+    for column in range(0, columns, tile.width):
+        vectors, lanes = vectors_for(tile, columns - column)
+        place = column * height + first * vectors * tile.lanes
+        pack(tile, vectors, lanes, rows, column, n, panels + place * tile.bytes)
+
+
+@inner
 def tile_height(tile, vectors, rows):
     """Return the height of the highest tile that fits into so many rows."""
     height = tile.height * 2 if vectors == 1 else tile.height
-    while height > rows:
-        height //= 2
+    if height > rows:
+        height = 1
+        while 2 * height <= rows:
+            height *= 2
     return height
+
+
+@inner
+def vectors_for(tile, columns):
+    """Return the vectors of the panel that so many columns begin with, and lanes of the last."""
+    columns = min(columns, tile.width)
+    vectors = (columns + tile.lanes - 1) // tile.lanes
+    return vectors, columns - (vectors - 1) * tile.lanes

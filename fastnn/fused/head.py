@@ -6,15 +6,15 @@ chains in order, like all others, and a vector is full however few classes there
 """
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from fastnn.fused.elementary import emit_exp, emit_log, logistic, tanh
 from fastnn.fused.plan import ABREAST, LOGISTIC, RELU, TANH
-from fastnn.fused.vectors import INT32, INT64, Value, address, loop, span
+from fastnn.fused.vectors import INT32, INT64, Value, address, inner, loop, span
 
 
-@njit(error_model="numpy")
+@inner
 def activate(kind, Z):
     """Apply the activation in place; the ReLU is part of the product."""
     if kind == TANH:
@@ -25,7 +25,7 @@ def activate(kind, Z):
             Z[i] = logistic(Z[i])
 
 
-@njit(error_model="numpy")
+@inner
 def multiply_by_slope(kind, delta, A):
     """Multiply by the activation's slope, which its output A tells."""
     zero, one = A.dtype.type(0), A.dtype.type(1)
@@ -101,7 +101,7 @@ def softmax(_, values, Z, stride, n, n_classes, scratch):
     return types.void(values, *integers), generate
 
 
-@njit(error_model="numpy")
+@inner
 def loss_and_delta(Z, stride, n, n_classes, scratch, y, shares, losses):
     """Turn n <= 16 rows of logits into the slopes of the loss by them, in place.
 
@@ -122,7 +122,7 @@ def loss_and_delta(Z, stride, n, n_classes, scratch, y, shares, losses):
         z[y[s]] = (span(scratch, y[s] * ABREAST, ABREAST)[s] - one) * share
 
 
-@njit(error_model="numpy")
+@inner
 def probabilities(Z, stride, n, n_classes, scratch, out):
     """Write the probabilities of n <= 16 rows of logits to ``out``, (n, n_classes) but flat."""
     softmax(Z, address(Z, 0), stride, n, n_classes, address(scratch, 0))

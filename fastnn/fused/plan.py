@@ -49,8 +49,9 @@ LAYER = np.dtype(
         ("A", np.int64),  # place in the workspace, of rows ``stride`` apart: what it puts out
         ("delta", np.int64),  # the slope of the loss by its Z; the last layer's is where A was
         ("stride", np.int64),
-        ("WT", np.int64),  # W transposed, for the input gradient; rows ``WT_stride`` apart
-        ("WT_stride", np.int64),
+        ("W_panels", np.int64),  # place in the workspace of [W; b], for the way forward
+        ("WT_panels", np.int64),  # of [W^T; 0], for the way back
+        ("delta_panels", np.int64),  # of delta, chunk by chunk, where it is wider than one panel
     ]
 )
 
@@ -65,8 +66,10 @@ RUN = np.dtype(
         ("optimizer", np.int64),
         ("step", np.int64),  # updates made so far
         ("by_chunks", np.int64),  # threads take whole chunks: see program.py
-        ("ones", np.int64),  # place in the addresses: CHUNK times where a 1 stands
-        ("zeros", np.int64),  # place in the workspace: as many zeros as the widest layer is wide
+        ("one", np.int64),  # place in the workspace where a 1 stands
+        ("columns", np.int64),  # place in the workspace: each thread's own part for a chunk's
+        ("columns_size", np.int64),  # inputs of the weights at hand
+        ("table", np.int64),  # place in the addresses: each thread's own, of rows of W
         ("head", np.int64),  # place in the workspace: each thread's own part for the softmax
         ("head_size", np.int64),
         ("block_size", np.int64),  # each thread's part of ``result``, where that is no gradient
@@ -149,20 +152,21 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
     """Lay out the workspace."""
     rows, members = room.rows, room.members
     sizes = network.layer_sizes
-    widest, outputs = max(sizes), sizes[-1]
+    outputs = sizes[-1]
     layers = np.zeros(len(sizes) - 1, LAYER)
     taken = 0
 
     def take(n: int) -> int:
         nonlocal taken
         place = taken
-        taken += n
+        taken += padded(n, LINE // tile.bytes)
         return place
 
-    zeros = take(padded_stride(widest, tile))
-    one = take(padded_stride(1, tile))
+    one = take(1)
     head_size = padded_stride(ABREAST * (outputs + 2), tile)
     head = take(members * head_size)
+    columns_size = CHUNK * padded(tile.block, tile.lanes)
+    columns = take(members * columns_size)
     parameter = 0
     for l, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         layer, stride = layers[l], padded_stride(fan_out, tile)
@@ -173,15 +177,15 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         layer["A"] = layer["delta"] = take(rows * stride)
         if l < len(layers) - 1:
             layer["delta"] = take(rows * stride)
+        if fan_out > tile.width:
+            layer["delta_panels"] = take(padded(rows, CHUNK) * stride)
+        layer["W_panels"] = take((fan_in + 1) * padded(fan_out, tile.lanes))
         if l > 0:
-            layer["WT_stride"] = padded_stride(fan_in, tile)
-            layer["WT"] = take(fan_out * layer["WT_stride"])
-    workspace = aligned(scratch(taken + LINE // tile.bytes, tile.dtype))
-    workspace[zeros:one] = 0
+            layer["WT_panels"] = take((fan_out + 1) * padded(fan_in, tile.lanes))
+    workspace = aligned(np.zeros(taken + LINE // tile.bytes, tile.dtype))
     workspace[one] = 1
-    ones = 2 * len(layers) * rows
-    addresses = np.zeros(ones + CHUNK, np.int64)
-    addresses[ones:] = workspace.ctypes.data + one * tile.bytes
+    table = 2 * len(layers) * rows
+    addresses = np.zeros(table + members * tile.lanes, np.int64)
     for l, layer in enumerate(layers):
         layer["rows"], layer["delta_rows"] = 2 * l * rows, (2 * l + 1) * rows
         tables = [("delta_rows", layer["delta"], layer["stride"])]
@@ -191,7 +195,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
             begin = workspace.ctypes.data + place * tile.bytes
             step = stride * tile.bytes
             addresses[layer[name] : layer[name] + rows] = begin + step * np.arange(rows)
-    block_size = padded_stride(2 * tile.height * max(sizes[1:]), tile)
+    block_size = padded_stride(tile.block * max(sizes[1:]), tile)
     squares = sum(-(-int(layer["fan_in"] * layer["fan_out"]) // SQUARES) for layer in layers)
     run = np.zeros(1, RUN)
     for name, value in {
@@ -199,8 +203,10 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         "group": rows,
         "activation": ACTIVATION[network.activation],
         "by_chunks": room.chunks > 0,
-        "ones": ones,
-        "zeros": zeros,
+        "one": one,
+        "columns": columns,
+        "columns_size": columns_size,
+        "table": table,
         "head": head,
         "head_size": head_size,
         "block_size": block_size,
@@ -221,6 +227,11 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         nothing=np.zeros(0, tile.dtype),
         size=taken + whole_or_blocks + room.chunks * parameter + room.batch_size,
     )
+
+
+def padded(n: int, unit: int) -> int:
+    """Return n rounded up to whole units."""
+    return -(-n // unit) * unit
 
 
 def scratch(n: int, dtype: Any) -> NDArray[Any]:

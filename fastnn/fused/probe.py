@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn.fused import elementary
-from fastnn.fused.dense import correlate_rows, multiply_rows
+from fastnn.fused.dense import correlate_rows, multiply_rows, pack_rows
 from fastnn.fused.head import loss_and_delta
 from fastnn.fused.plan import ABREAST, CHUNK
 from fastnn.fused.tiles import Tile, padded_stride
@@ -19,20 +19,25 @@ Array = NDArray[Any]
 
 def multiply(tile: Tile, A: Array, B: Array, start: Array, *, rectify: bool = False) -> Array:
     """Return start + A B, (rows, columns); negative numbers as 0 if ``rectify``."""
-    stride = padded_stride(B.shape[1], tile)
+    n, columns = B.shape
+    stride = padded_stride(columns, tile)
     out = np.full((len(A), stride), np.nan, A.dtype)
-    _multiply(tile)(_row_addresses(A), A.shape[1], B, start, rectify, out.reshape(-1), stride)
-    return out[:, : B.shape[1]]
+    panels = np.full((n + 1) * stride, np.nan, A.dtype)
+    B = np.vstack([B, start])
+    _multiply(tile)(
+        row_addresses(A), n, row_addresses(B), panels, columns, rectify, out.reshape(-1), stride
+    )
+    return out[:, :columns]
 
 
 def correlate(tile: Tile, A: Array, D: Array) -> Array:
     """Return A^T D: a weight gradient, in chunks of samples added in order."""
-    stride = padded_stride(D.shape[1], tile)
-    padded = np.full((len(D), stride), np.nan, A.dtype)
-    padded[:, : D.shape[1]] = D
-    out = np.full((A.shape[1], D.shape[1]), np.nan, A.dtype)
-    rows = _row_addresses(A)
-    _correlate(tile)(rows, padded.reshape(-1), stride, A.shape[1], D.shape[1], out.reshape(-1))
+    height, columns = A.shape[1], D.shape[1]
+    panels = np.full(CHUNK * padded_stride(columns, tile), np.nan, A.dtype)
+    out = np.full((height, columns), np.nan, A.dtype)
+    _correlate(tile)(
+        A.reshape(-1), len(A), height, row_addresses(D), panels, columns, out.reshape(-1)
+    )
     return out
 
 
@@ -52,18 +57,19 @@ def apply(name: str, x: Array) -> Array:
     return out
 
 
-def _row_addresses(A: Array) -> Array:
+def row_addresses(A: Array) -> Array:
+    """Return the table of the addresses of a matrix's rows."""
     return A.ctypes.data + A.strides[0] * np.arange(len(A))
 
 
 @cache
 def _multiply(tile: Tile) -> Any:
     @njit
-    def run(rows, n, B, start, rectify, out, stride):
-        columns = B.shape[1]
+    def run(rows, n, B, panels, columns, rectify, out, stride):
+        pack_rows(tile, address(B, 0), 0, n + 1, columns, address(panels, 0), n + 1)
         multiply_rows(
-            tile, address(rows, 0), 0, rows.size, n, address(B.reshape(-1), 0), columns, columns,
-            address(start, 0), rectify, address(out, 0), stride,
+            tile, address(rows, 0), 0, rows.size, n, address(panels, 0), columns, rectify,
+            address(out, 0), stride,
         )  # fmt: skip
 
     return run
@@ -72,12 +78,13 @@ def _multiply(tile: Tile) -> Any:
 @cache
 def _correlate(tile: Tile) -> Any:
     @njit
-    def run(rows, D, stride, n, columns, out):
-        for chunk in range(0, rows.size, CHUNK):
+    def run(A, n_samples, height, D, panels, columns, out):
+        for chunk in range(0, n_samples, CHUNK):
+            n = min(CHUNK, n_samples - chunk)
+            pack_rows(tile, address(D, chunk), 0, n, columns, address(panels, 0), CHUNK)
             correlate_rows(
-                tile, address(rows, chunk), min(CHUNK, rows.size - chunk),
-                address(D, chunk * stride), stride, 0, n, columns, address(out, 0), columns,
-                chunk > 0,
+                tile, address(A, chunk * height), height, n, address(panels, 0), 0, height,
+                columns, address(out, 0), columns, chunk > 0,
             )  # fmt: skip
 
     return run

@@ -27,15 +27,15 @@ from fastnn.fused.samples import predict, propagate
 from fastnn.fused.share import share
 from fastnn.fused.tiles import Tile
 from fastnn.fused.update import step_of
-from fastnn.fused.vectors import address, span
+from fastnn.fused.vectors import NO, ONE, ZERO, address, inlined, inner, span
 from fastnn.fused.weights import (
     gradient_of_chunk,
     move,
     move_by_partials,
     move_weights,
+    refresh_panels,
     square_weights,
     sum_in_order,
-    transpose,
 )
 
 # Places in ``control``; the first two in cache lines of their own.
@@ -67,25 +67,28 @@ def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:
     return fastnn_run
 
 
-@njit
+@inlined
 def run_member(tile, member, members, a):
     """Do one thread's part of a run."""
     mode = a.run[0].mode
     if member == 0:
         a.control[ENTERED] = 1
     if mode == PREDICT:
+        for l in range(a.layers.size):
+            refresh_panels(tile, member, members, a, l)
+        meet(address(a.control, COUNTER), ONE, members)
         predict(tile, member, members, a)
-        meet(address(a.control, COUNTER), 1, members)
+        meet(address(a.control, COUNTER), 2, members)
     elif mode == UPDATE:
         first, last = share(a.parameters.size, ABREAST, member, members)
         step = step_of(a.run[0], a.parameters, a.rates[0], a.run[0].step + 1)
         move(step, a, first, span(a.result, first, last - first))
-        meet(address(a.control, COUNTER), 1, members)
+        meet(address(a.control, COUNTER), ONE, members)
     else:
         train(tile, member, members, a)
 
 
-@njit
+@inner
 def weight_of(a, start, n):
     """Return the sum of the sample weights of n samples of the order."""
     if not a.weights.size:
@@ -96,7 +99,7 @@ def weight_of(a, start, n):
     return total
 
 
-@njit
+@inner
 def loss_of(a, size, total):
     """Return the loss of the batch; only after all have met."""
     loss = sum_in_order(span(a.sample_losses, 0, size))
@@ -105,26 +108,25 @@ def loss_of(a, size, total):
     return loss
 
 
-@njit
+@inlined
 def take_chunks(tile, member, members, a, start, size, total):
     """Take one thread's share of a batch's chunks forward, back and to their gradients."""
     place = member * CHUNK
-    first, last = share((size + CHUNK - 1) // CHUNK, 1, member, members)
+    first, last = share((size + CHUNK - 1) // CHUNK, ONE, member, members)
     for chunk in range(first, last):
         begin = chunk * CHUNK
         n = min(CHUNK, size - begin)
         offset = begin - place
         propagate(tile, member, a, start + offset, offset, place, place + n, total)
-        gradient_of_chunk(tile, a, place, n, chunk * a.parameters.size)
+        gradient_of_chunk(tile, member, a, place, n, chunk * a.parameters.size)
 
 
-@njit
+@inlined
 def train(tile, member, members, a):
     """Run all batches, or compute the gradient of the only one."""
     run, counter, meeting = a.run[0], address(a.control, COUNTER), 1
     for l in range(a.layers.size):
-        first, last = share(a.layers[l].fan_in, tile.height, member, members)
-        transpose(a, l, first, last)
+        refresh_panels(tile, member, members, a, l)
     meet(counter, meeting, members)
     steps = 0
     for batch in range(a.losses.size):

@@ -4,16 +4,14 @@ A sample's place in the group says where its rows stand in the workspace; ``addr
 the rows of each layer's input are: those of X anywhere in memory, all others in the workspace.
 """
 
-from numba import njit
-
-from fastnn.fused.dense import multiply_rows
+from fastnn.fused.dense import multiply_rows, pack_rows
 from fastnn.fused.head import activate, loss_and_delta, multiply_by_slope, probabilities
-from fastnn.fused.plan import ABREAST, BLOCK, RELU
+from fastnn.fused.plan import ABREAST, BLOCK, CHUNK, RELU
 from fastnn.fused.share import share
-from fastnn.fused.vectors import address, span
+from fastnn.fused.vectors import NO, ONE, ZERO, address, inner, span
 
 
-@njit
+@inner
 def forward(tile, a, first, last):
     """Z_l = A_{l-1} W_l + b_l, A_l = activation(Z_l), for the places first .. last-1."""
     kind, output = a.run[0].activation, a.layers.size - 1
@@ -22,8 +20,7 @@ def forward(tile, a, first, last):
         rectify = kind == RELU and l < output
         multiply_rows(
             tile, address(a.addresses, layer.rows), first, last, layer.fan_in,
-            address(a.parameters, layer.W), layer.fan_out, layer.fan_out,
-            address(a.parameters, layer.b), rectify,
+            address(a.workspace, layer.W_panels), layer.fan_out, rectify,
             address(a.workspace, layer.A), layer.stride,
         )  # fmt: skip
         if l < output and kind != RELU:
@@ -31,7 +28,7 @@ def forward(tile, a, first, last):
             activate(kind, A)
 
 
-@njit
+@inner
 def backward(tile, a, first, last):
     """delta_{l-1} = (delta_l W_l^T) * activation'(Z_{l-1}), for the places first .. last-1."""
     run = a.run[0]
@@ -39,8 +36,7 @@ def backward(tile, a, first, last):
         layer, below = a.layers[l], a.layers[l - 1]
         multiply_rows(
             tile, address(a.addresses, layer.delta_rows), first, last, layer.fan_out,
-            address(a.workspace, layer.WT), layer.WT_stride, layer.fan_in,
-            address(a.workspace, run.zeros), False,
+            address(a.workspace, layer.WT_panels), layer.fan_in, NO,
             address(a.workspace, below.delta), below.stride,
         )  # fmt: skip
         place, n = first * below.stride, (last - first) * below.stride
@@ -48,7 +44,21 @@ def backward(tile, a, first, last):
         multiply_by_slope(run.activation, delta, A)
 
 
-@njit
+@inner
+def pack_slopes(tile, a, l, first, last):
+    """Copy delta_l of the places first .. last-1 to its chunks' panels."""
+    layer = a.layers[l]
+    while layer.fan_out > tile.width and first < last:
+        chunk = first // CHUNK * CHUNK
+        n = min(chunk + CHUNK, last) - first
+        pack_rows(
+            tile, address(a.addresses, layer.delta_rows + first), first - chunk, n, layer.fan_out,
+            address(a.workspace, layer.delta_panels + chunk * layer.stride), CHUNK,
+        )  # fmt: skip
+        first += n
+
+
+@inner
 def find_samples(a, start, first, last, total):
     """Note where the rows of X are, the labels, and each sample's part in the batch's mean."""
     n_features = a.run[0].n_features
@@ -59,7 +69,7 @@ def find_samples(a, start, first, last, total):
         a.shares[i] = (a.weights[sample] if a.weights.size else 1.0) / total
 
 
-@njit
+@inner
 def propagate(tile, member, a, start, offset, first, last, total):
     """Take the samples ``order[start + first:start + last]`` forward and back.
 
@@ -80,9 +90,11 @@ def propagate(tile, member, a, start, offset, first, last, total):
                 span(a.sample_losses, offset + i, n),
             )  # fmt: skip
         backward(tile, a, begin, end)
+        for l in range(a.layers.size):
+            pack_slopes(tile, a, l, begin, end)
 
 
-@njit
+@inner
 def predict(tile, member, members, a):
     """Write the probabilities of one thread's share of the samples."""
     run, output = a.run[0], a.layers[a.layers.size - 1]

@@ -1,9 +1,9 @@
 """How work is shared out between threads."""
 
-from numba import njit
+from fastnn.fused.vectors import inner
 
 
-@njit
+@inner
 def share(n, unit, member, members):
     """Return the first and the last of n things for one of the members; whole units."""
     units = (n + unit - 1) // unit

@@ -3,16 +3,21 @@
 Two products make up the work of a training step. Both keep a tile of the result, some rows by some
 vectors, in registers, and add to it one outer product after another::
 
-    multiply     out[i, :] = start + sum_k A[i, k] B[k, :]        k ascending: one chain of FMAs
+    multiply     out[i, :] = b + sum_k A[i, k] B[k, :]            k ascending: one chain of FMAs
     correlate    out[k, :] = sum_i A[i, k] D[i, :]                i ascending: one chain of FMAs
 
 For each term of the sum a number of A is spread over a vector and multiplied with vectors of B or
 D. The lanes of a vector are always different outputs, never parts of one sum, and so every output
-is the same chain of roundings for any tile and any vector width. A is not one array but a list of
-the addresses of its rows: the samples of a batch are read where they lie.
+is the same chain of roundings for any tile and any vector width.
 
-At the edges, tiles are lower (half as high, a quarter, ...) or have fewer vectors, and the last
-vector is masked: lanes beyond the matrix are neither read nor written.
+Tiles that stand above each other use the same few columns of B or D over and over. These are copied
+side by side first, into a *panel*: as wide as a tile, and contiguous. Rows of the matrix itself
+would lie far apart, often by a power of two, and a few of them would push each other out of the
+caches (512 x 512: half the speed). ``pack`` makes panels, and ``turn`` those of the transpose.
+
+Matrices that are read row by row come as a table of the addresses of their rows: the samples of a
+batch are read where they lie. At the edges, tiles are lower or have fewer vectors; the last panel
+is padded to whole vectors, and lanes beyond the matrix are not written to results.
 
 LLVM turns this into machine code, and splits vectors that the CPU does not have; ``host_tile`` asks
 which it has. A tile stands in compiled code as a value without contents: its numbers are part of
@@ -20,17 +25,19 @@ its type. Addresses are integers, made by ``address``.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.core.imputils import lower_constant
+from numba.core.typing.templates import AttributeTemplate
 from numba.extending import (
+    infer_getattr,
     intrinsic,
+    lower_getattr_generic,
     models,
-    overload_attribute,
     register_model,
     typeof_impl,
 )
@@ -38,6 +45,7 @@ from numba.extending import (
 from fastnn.fused.vectors import BYTES, FLOATS, INT32, INT64, Value, loop
 
 LINE = 64  # bytes in a line of the cache
+MOST_VECTORS = 8  # more than the widest tile has
 
 
 class Tile(NamedTuple):
@@ -49,8 +57,8 @@ class Tile(NamedTuple):
     lanes : int
         Numbers in a vector.
     height, vectors : int
-        Rows and vectors of the full tile; both powers of two, or 3 vectors. A tile of one vector
-        is twice as high, so that enough chains of FMAs are under way.
+        Rows and vectors of the full tile. A tile of one vector is twice as high, so that enough
+        chains of FMAs are under way.
     """
 
     dtype: str
@@ -63,6 +71,16 @@ class Tile(NamedTuple):
         """Size of a number."""
         return BYTES[self.dtype]
 
+    @property
+    def width(self) -> int:
+        """Columns of a panel."""
+        return self.lanes * self.vectors
+
+    @property
+    def block(self) -> int:
+        """Rows of weights whose gradient is taken at a time: two tiles, one of a narrow panel."""
+        return 2 * self.height
+
 
 @cache
 def host_tile(dtype: str) -> Tile:
@@ -71,8 +89,8 @@ def host_tile(dtype: str) -> Tile:
     width, height, vectors = 16, 4, 2
     if features.get("avx512f"):  # 32 registers
         width, height, vectors = 64, 8, 2
-    elif features.get("avx2"):  # 16 registers: 4 x 3 sums, 3 vectors and a spread number
-        width, height, vectors = 32, 4, 3
+    elif features.get("avx2"):  # 16 registers: 6 x 2 sums, 2 vectors and a spread number
+        width, height, vectors = 32, 6, 2
     elif features.get("neon"):  # 32 registers
         width, height, vectors = 16, 8, 2
     return Tile(dtype, width // BYTES[dtype], height, vectors)
@@ -97,16 +115,25 @@ register_model(TileType)(models.OpaqueModel)
 lower_constant(TileType)(lambda context, *_: context.get_dummy_value())
 
 
-def _attribute(name: str) -> Callable[[Any], Any]:
-    def constant(tile):
-        value = getattr(tile.tile, name)
-        return lambda tile: value
+@infer_getattr
+class TileAttributes(AttributeTemplate):
+    """A tile's numbers are integers in compiled code."""
 
-    return constant
+    key = TileType
+
+    def generic_resolve(self, tile, name):
+        """Return the type of an attribute."""
+        return types.int64 if hasattr(tile.tile, name) else None
 
 
-for _name in ("lanes", "height", "vectors", "bytes"):
-    overload_attribute(TileType, _name)(_attribute(_name))
+@lower_getattr_generic(TileType)
+def _tile_attribute(context, builder, tile, value, name):
+    return context.get_constant(types.int64, getattr(tile.tile, name))
+
+
+def lower_height(height: int) -> int:
+    """Return the height of the next lower tile, for edges: the largest power of two below."""
+    return 1 << (height - 1).bit_length() >> 1
 
 
 def padded_stride(columns: int, tile: Tile) -> int:
@@ -120,34 +147,34 @@ def padded_stride(columns: int, tile: Tile) -> int:
     return (units + 1 - units % 2) * unit
 
 
-# --- products ------------------------------------------------------------------------------------
+# --- products ---------------------------------------------------------------------------------
 
 
 @intrinsic
-def multiply(_, tile, height, vectors, last, rows, n, B, stride, start, rectify, out, out_stride):
-    """Compute a tile of a product: out[i, :] = start + sum_k A[i, k] B[k, :].
+def multiply(_, tile, height, vectors, rows, n, panel, rectify, out, out_stride):
+    """Compute a tile of a product: out[i, :] = panel[n, :] + sum_k A[i, k] panel[k, :].
 
-    All but ``tile`` are integers: the tile's ``height`` and ``vectors``, the number of lanes that
-    count in the ``last`` vector, the address of the ``rows``' addresses, the length ``n`` of the
-    sum, the addresses of the first row of B, of ``start``, and of ``out`` with their strides in
-    elements. ``rectify`` tells to make negative results 0. ``out`` is written in whole vectors.
+    All but ``tile`` are integers: the tile's ``height`` and ``vectors``, the address of the
+    ``rows``' addresses, the length ``n`` of the sum, the addresses of the ``panel`` and of ``out``,
+    whose rows are ``out_stride`` elements apart. ``rectify`` tells to make negative results 0.
+    ``out`` is written in whole vectors.
     """
-    arguments = (height, vectors, last, rows, n, B, stride, start, rectify, out, out_stride)
+    arguments = (height, vectors, rows, n, panel, rectify, out, out_stride)
 
     def generate(context, builder, _signature, values):
         emit = _Emitter(builder, tile.tile)
-        height, vectors, last, rows, n, B, stride, start, rectify, out, out_stride = values[1:]
-        mask = emit.mask(last)
+        height, vectors, rows, n, panel, rectify, out, out_stride = values[1:]
         lowest = ir.Constant(emit.vector, [float("-inf")] * tile.tile.lanes)
         floor = Value(builder, builder.select(rectify, emit.zero, lowest))
 
         def one_tile(height: int, vectors: int) -> None:
+            width = INT64(vectors * tile.tile.lanes)
             a = [emit.load_address(rows, m) for m in range(height)]
-            first = emit.load_vectors(emit.pointer(start), vectors, mask)
+            first = emit.load_vectors(emit.offset(panel, builder.mul(n, width)), vectors)
             chains = {(m, v): first[v] for m in range(height) for v in range(vectors)}
 
             def add(k, chains):
-                b = emit.load_vectors(emit.offset(B, builder.mul(k, stride)), vectors, mask)
+                b = emit.load_vectors(emit.offset(panel, builder.mul(k, width)), vectors)
                 spread = (emit.spread(builder.load(builder.gep(row, [k]))) for row in a)
                 return emit.add_outer_product(spread, b, chains)
 
@@ -165,27 +192,26 @@ def multiply(_, tile, height, vectors, last, rows, n, B, stride, start, rectify,
 
 
 @intrinsic
-def correlate(_, tile, height, vectors, last, rows, column, n, D, stride, out, out_stride, adds):
-    """Compute a tile of a weight gradient: out[k, :] = sum_i A[i, column + k] D[i, :].
+def correlate(_, tile, height, vectors, last, A, A_stride, n, D, D_stride, out, out_stride, adds):
+    """Compute a tile of a weight gradient: out[k, :] = sum_i A[i, k] D[i, :], i < n.
 
-    As ``multiply``, with n rows of A and of D. Only the lanes that count are written to ``out``;
-    they are added to what is there if ``adds`` is not 0.
+    As ``multiply``; A, D and ``out`` are addresses, with their strides in elements. Of the last
+    vector only the ``last`` lanes are written to ``out``; they are added to what is there if
+    ``adds`` is not 0.
     """
-    arguments = (height, vectors, last, rows, column, n, D, stride, out, out_stride, adds)
+    arguments = (height, vectors, last, A, A_stride, n, D, D_stride, out, out_stride, adds)
 
     def generate(context, builder, _signature, values):
         emit = _Emitter(builder, tile.tile)
-        height, vectors, last, rows, column, n, D, stride, out, out_stride, adds = values[1:]
+        height, vectors, last, A, A_stride, n, D, D_stride, out, out_stride, adds = values[1:]
         mask = emit.mask(last)
 
         def one_tile(height: int, vectors: int) -> None:
             chains = {(m, v): emit.zero for m in range(height) for v in range(vectors)}
 
             def add(i, chains):
-                d = emit.load_vectors(emit.offset(D, builder.mul(i, stride)), vectors)
-                a = builder.gep(emit.load_address(rows, i), [column])
-                # the next columns of a row that lies anywhere in memory: 240 GFLOP/s, not 175
-                emit.prefetch(builder.gep(a, [INT64(LINE // tile.tile.bytes)]))
+                d = emit.load_vectors(emit.offset(D, builder.mul(i, D_stride)), vectors)
+                a = emit.offset(A, builder.mul(i, A_stride))
                 spread = (
                     emit.spread(builder.load(builder.gep(a, [INT64(m)]))) for m in range(height)
                 )
@@ -208,6 +234,69 @@ def correlate(_, tile, height, vectors, last, rows, column, n, D, stride, out, o
                 emit.store(builder.fadd(value, old), target, v, edge)
 
         emit.choose(height, vectors, one_tile)
+        return context.get_dummy_value()
+
+    return types.void(tile, *arguments), generate
+
+
+# --- panels --------------------------------------------------------------------------------------
+
+
+@intrinsic
+def pack(_, tile, vectors, last, rows, column, n, out):
+    """Copy some columns of n rows side by side: out[i, :] = A[i, column:column + width].
+
+    The width is that of ``vectors`` vectors, enough for a panel or a block, of which the last has
+    ``last`` lanes that count; the others become 0. ``rows`` is the address of the rows' addresses.
+    """
+    arguments = (vectors, last, rows, column, n, out)
+
+    def generate(context, builder, _signature, values):
+        emit = _Emitter(builder, tile.tile)
+        vectors, last, rows, column, n, out = values[1:]
+        mask = emit.mask(last)
+
+        def copy(vectors: int) -> None:
+            width = INT64(vectors * tile.tile.lanes)
+
+            def one_row(i, _):
+                source = builder.gep(emit.load_address(rows, i), [column])
+                target = emit.offset(out, builder.mul(i, width))
+                for v, value in enumerate(emit.load_vectors(source, vectors, mask)):
+                    emit.store(value, target, v)
+                return {}
+
+            loop(builder, n, {}, one_row)
+
+        most = max(tile.tile.vectors, -(-tile.tile.block // tile.tile.lanes))
+        emit.switch(vectors, {v: partial(copy, v) for v in range(1, most + 1)})
+        return context.get_dummy_value()
+
+    return types.void(tile, *arguments), generate
+
+
+@intrinsic
+def turn(_, tile, rows, squares, out, out_stride):
+    """Transpose as many rows as a vector has lanes: out[j, i] = A[i, j].
+
+    A has as many columns as ``squares`` vectors have lanes, at least one.
+    """
+    arguments = (rows, squares, out, out_stride)
+
+    def generate(context, builder, _signature, values):
+        emit, lanes = _Emitter(builder, tile.tile), tile.tile.lanes
+        rows, squares, out, out_stride = values[1:]
+        sources = [emit.load_address(rows, i) for i in range(lanes)]
+
+        def one_square(number, _):
+            first = builder.mul(number, INT64(lanes))
+            square = [emit.load_vectors(builder.gep(a, [first]), 1)[0] for a in sources]
+            target = emit.offset(out, builder.mul(first, out_stride))
+            for j, column in enumerate(emit.transposed(square)):
+                emit.store(column, builder.gep(target, [builder.mul(INT64(j), out_stride)]), 0)
+            return {}
+
+        loop(builder, squares, {}, one_square)
         return context.get_dummy_value()
 
     return types.void(tile, *arguments), generate
@@ -282,11 +371,28 @@ class _Emitter:
         )  # fmt: skip
         self.builder.call(store, [value, place, INT32(self.align), mask])
 
-    def prefetch(self, pointer: Any) -> None:
-        byte = ir.IntType(8).as_pointer()
-        function = self.function("llvm.prefetch.p0", ir.VoidType(), byte, INT32, INT32, INT32)
-        read, keep, data = INT32(0), INT32(3), INT32(1)
-        self.builder.call(function, [self.builder.bitcast(pointer, byte), read, keep, data])
+    def transposed(self, rows: list[Any]) -> list[Any]:
+        """Return the columns of a square of vectors.
+
+        Each round shuffles the upper half of the square into the lower like two packs of cards;
+        after as many rounds as the number of lanes has bits, rows and columns are exchanged.
+        """
+        lanes = self.tile.lanes
+        half = lanes // 2
+        lower, upper = (
+            ir.Constant(
+                ir.VectorType(INT32, lanes),
+                [i // 2 + begin + lanes * (i % 2) for i in range(lanes)],
+            )
+            for begin in (0, half)
+        )
+        for _ in range(half.bit_length()):
+            rows = [
+                self.builder.shuffle_vector(rows[i], rows[half + i], order)
+                for i in range(half)
+                for order in (lower, upper)
+            ]
+        return rows
 
     def add_outer_product(self, column: Any, row: Any, chains: dict[Any, Any]) -> dict[Any, Any]:
         """Add to each sum the product of one number of the column and one vector of the row."""
@@ -311,20 +417,26 @@ class _Emitter:
 
     def choose(self, height: Any, vectors: Any, one_tile: Callable[[int, int], None]) -> None:
         """Emit ``one_tile`` for every size that edges need, and a jump to the one wanted."""
-        builder = self.builder
-        after = builder.append_basic_block("done")
-        never = builder.append_basic_block("never")
-        size = builder.add(builder.mul(height, INT64(8)), vectors)
-        jump = builder.switch(size, never)
+        sizes = {}
         for v in range(1, self.tile.vectors + 1):
             rows = self.tile.height * (2 if v == 1 else 1)
             while rows:
-                block = builder.append_basic_block(f"tile_{rows}_{v}")
-                jump.add_case(INT64(8 * rows + v), block)
-                builder.position_at_end(block)
-                one_tile(rows, v)
-                builder.branch(after)
-                rows //= 2
+                sizes[MOST_VECTORS * rows + v] = partial(one_tile, rows, v)
+                rows = lower_height(rows)
+        size = self.builder.add(self.builder.mul(height, INT64(MOST_VECTORS)), vectors)
+        self.switch(size, sizes)
+
+    def switch(self, number: Any, cases: dict[int, Callable[[], None]]) -> None:
+        """Emit what is to be done for each number, and a jump to the one at hand."""
+        builder = self.builder
+        after, never = (builder.append_basic_block(name) for name in ("done", "never"))
+        jump = builder.switch(number, never)
+        for case, emit in cases.items():
+            block = builder.append_basic_block(f"case_{case}")
+            jump.add_case(INT64(case), block)
+            builder.position_at_end(block)
+            emit()
+            builder.branch(after)
         builder.position_at_end(never)
         builder.branch(after)
         builder.position_at_end(after)

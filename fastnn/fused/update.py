@@ -7,10 +7,8 @@ used. Written so, an optimizer is one loop, whether the run is eight rows or all
 from math import sqrt
 from typing import NamedTuple
 
-from numba import njit
-
 from fastnn.fused.plan import ADAM, NESTEROV, PLAIN
-from fastnn.fused.vectors import fma
+from fastnn.fused.vectors import fma, inner
 
 
 class Step(NamedTuple):
@@ -27,7 +25,7 @@ class Step(NamedTuple):
     epsilon: float
 
 
-@njit(error_model="numpy")
+@inner
 def step_of(run, theta, rate, t):
     """Return the numbers of update number ``t`` (from 1); ``theta`` gives the precision."""
     corrected = rate
@@ -47,7 +45,7 @@ def step_of(run, theta, rate, t):
     )
 
 
-@njit(error_model="numpy")
+@inner
 def update(step, theta, moment_1, moment_2, gradient):
     """Move ``theta`` and the moments by the gradient; all have the same length."""
     n = theta.size

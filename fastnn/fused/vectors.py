@@ -7,8 +7,9 @@ a formula looks like one. ``fma``, ``address`` and ``span`` are functions for co
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
@@ -17,6 +18,17 @@ INT32, INT64 = ir.IntType(32), ir.IntType(64)
 FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 BYTES = {"float32": 4, "float64": 8}
 MANTISSA_BITS = {4: 23, 8: 52}
+
+
+# For functions that only compiled code calls: without the wrappers that let Python and C call them
+# and, as in NumPy, without a test for 0 in every division. Most of the time to compile goes into
+# machine code for functions that are then inlined anyway; so the outermost ones, which hold all
+# others, are inlined before. Together: 16 seconds instead of 38.
+inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inlined = njit(error_model="numpy", inline="always")
+
+# Numba compiles a function anew for each literal it is called with; not for these.
+ZERO, ONE, NO = np.int64(0), np.int64(1), np.bool_(False)
 
 
 class Value:

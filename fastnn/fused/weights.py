@@ -3,16 +3,15 @@
 A bias is the weight of an input that is always 1, and its gradient is computed as such.
 """
 
-from numba import njit
-
-from fastnn.fused.dense import correlate_rows
+from fastnn.fused.dense import correlate_rows, pack_rows, vectors_for
 from fastnn.fused.plan import ADAM, CHUNK, GRADIENT, PLAIN, SQUARES
 from fastnn.fused.share import share
+from fastnn.fused.tiles import pack, turn
 from fastnn.fused.update import update
-from fastnn.fused.vectors import address, fma, span
+from fastnn.fused.vectors import NO, ONE, ZERO, address, fma, inner, span
 
 
-@njit
+@inner
 def move_weights(tile, member, members, a, n, adds, ends, total, step):
     """Compute the gradient of one thread's weights from the n samples of a group.
 
@@ -24,53 +23,80 @@ def move_weights(tile, member, members, a, n, adds, ends, total, step):
     for l in range(a.layers.size):
         layer = a.layers[l]
         first, last = share(layer.fan_in, tile.height, member, members)
-        for k in range(first, last, 2 * tile.height):
-            after = min(k + 2 * tile.height, last)
+        for k in range(first, last, tile.block):
+            after = min(k + tile.block, last)
             W = layer.W + k * layer.fan_out
             dW = W if whole else own
             for chunk in range(0, n, CHUNK):
-                correlate_rows(
-                    tile, address(a.addresses, layer.rows + chunk), min(CHUNK, n - chunk),
-                    address(a.workspace, layer.delta + chunk * layer.stride), layer.stride,
-                    k, after, layer.fan_out, address(a.result, dW), layer.fan_out,
-                    adds or chunk > 0,
+                gradient_of_rows(
+                    tile, member, a, l, chunk, min(CHUNK, n - chunk), k, after,
+                    address(a.result, dW), adds or chunk > 0,
                 )  # fmt: skip
             if ends:
                 size = (after - k) * layer.fan_out
                 use(step, a, W, span(a.result, dW, size), run.alpha / total)
-                transpose(a, l, k, after)
-        first, last = share(layer.fan_out, tile.lanes, member, members)
+        first, last = share(layer.fan_out, tile.width, member, members)
         if first < last:
             b = layer.b + first
             db = b if whole else own
             for chunk in range(0, n, CHUNK):
-                correlate_rows(
-                    tile, address(a.addresses, run.ones), min(CHUNK, n - chunk),
-                    address(a.workspace, layer.delta + chunk * layer.stride + first),
-                    layer.stride, 0, 1, last - first, address(a.result, db), 0,
+                gradient_of_biases(
+                    tile, a, l, chunk, min(CHUNK, n - chunk), first, last, address(a.result, db),
                     adds or chunk > 0,
                 )  # fmt: skip
             if ends:
                 use(step, a, b, span(a.result, db, last - first), 0.0)
+        if ends:
+            refresh_panels(tile, member, members, a, l)
 
 
-@njit
-def gradient_of_chunk(tile, a, place, n, partial):
+@inner
+def gradient_of_chunk(tile, member, a, place, n, partial):
     """Compute the whole gradient from one chunk of samples, into the partials from there on."""
-    for layer in a.layers:
-        delta = address(a.workspace, layer.delta + place * layer.stride)
-        correlate_rows(
-            tile, address(a.addresses, layer.rows + place), n, delta, layer.stride,
-            0, layer.fan_in, layer.fan_out,
-            address(a.partials, partial + layer.W), layer.fan_out, False,
-        )  # fmt: skip
-        correlate_rows(
-            tile, address(a.addresses, a.run[0].ones), n, delta, layer.stride,
-            0, 1, layer.fan_out, address(a.partials, partial + layer.b), 0, False,
-        )  # fmt: skip
+    for l in range(a.layers.size):
+        layer = a.layers[l]
+        for k in range(0, layer.fan_in, tile.block):
+            after = min(k + tile.block, layer.fan_in)
+            dW = address(a.partials, partial + layer.W + k * layer.fan_out)
+            gradient_of_rows(tile, member, a, l, place, n, k, after, dW, NO)
+        db = address(a.partials, partial + layer.b)
+        gradient_of_biases(tile, a, l, place, n, ZERO, layer.fan_out, db, NO)
 
 
-@njit
+@inner
+def gradient_of_rows(tile, member, a, l, place, n, first, last, out, adds):
+    """Compute the gradient of rows first .. last-1 of W_l, at most two tiles, from a chunk."""
+    layer = a.layers[l]
+    columns = address(a.workspace, a.run[0].columns + member * a.run[0].columns_size)
+    vectors = (last - first + tile.lanes - 1) // tile.lanes
+    lanes = last - first - (vectors - 1) * tile.lanes
+    pack(tile, vectors, lanes, address(a.addresses, layer.rows + place), first, n, columns)
+    D, D_stride = slopes(tile, a, l, place)
+    correlate_rows(
+        tile, columns, vectors * tile.lanes, n, D, D_stride, last - first, layer.fan_out, out,
+        layer.fan_out, adds,
+    )  # fmt: skip
+
+
+@inner
+def gradient_of_biases(tile, a, l, place, n, first, last, out, adds):
+    """Compute the gradient of biases first .. last-1 of layer l from a chunk."""
+    D, D_stride = slopes(tile, a, l, place)
+    D += first * (CHUNK if D_stride == 0 else 1) * tile.bytes
+    one = address(a.workspace, a.run[0].one)
+    correlate_rows(tile, one, ZERO, n, D, D_stride, ONE, last - first, out, ZERO, adds)
+
+
+@inner
+def slopes(tile, a, l, place):
+    """Return the address of a chunk's delta and its stride, as ``correlate_rows`` takes it."""
+    layer = a.layers[l]
+    if layer.fan_out > tile.width:
+        return address(a.workspace, layer.delta_panels + place * layer.stride), 0
+    return address(a.workspace, layer.delta + place * layer.stride), layer.stride
+
+
+@inner
 def move_by_partials(tile, member, members, a, chunks, total, step):
     """Add up the chunks' gradients of one thread's parameters, in order, and use them."""
     strength = a.run[0].alpha / total
@@ -80,14 +106,14 @@ def move_by_partials(tile, member, members, a, chunks, total, step):
         W, n = layer.W + first * layer.fan_out, (last - first) * layer.fan_out
         add_chunks(a, W, n, chunks)
         use(step, a, W, span(a.partials, W, n), strength)
-        transpose(a, l, first, last)
-        first, last = share(layer.fan_out, tile.lanes, member, members)
+        first, last = share(layer.fan_out, tile.width, member, members)
         b, n = layer.b + first, last - first
         add_chunks(a, b, n, chunks)
         use(step, a, b, span(a.partials, b, n), 0.0)
+        refresh_panels(tile, member, members, a, l)
 
 
-@njit
+@inner
 def add_chunks(a, first, n, chunks):
     """Add n numbers of the other chunks' gradients to those of the first chunk."""
     gradient = span(a.partials, first, n)
@@ -95,14 +121,14 @@ def add_chunks(a, first, n, chunks):
         add(gradient, span(a.partials, chunk * a.parameters.size + first, n))
 
 
-@njit
+@inner
 def add(target, source):
     """Target += source."""
     for i in range(target.size):
         target[i] += source[i]
 
 
-@njit
+@inner
 def use(step, a, first, gradient, penalty):
     """Add ``penalty`` times the parameters to their gradient, and move them or keep it."""
     if penalty > 0:
@@ -114,21 +140,21 @@ def use(step, a, first, gradient, penalty):
         move(step, a, first, gradient)
 
 
-@njit
+@inner
 def add_multiple(gradient, factor, theta):
     """Gradient += factor * theta."""
     for i in range(gradient.size):
         gradient[i] = fma(factor, theta[i], gradient[i])
 
 
-@njit
+@inner
 def copy(target, source):
     """Copy numbers, also onto themselves."""
     for i in range(target.size):
         target[i] = source[i]
 
 
-@njit
+@inner
 def move(step, a, first, gradient):
     """Update the parameters from ``first`` on, as many as the gradient has."""
     n = gradient.size
@@ -138,34 +164,64 @@ def move(step, a, first, gradient):
     update(step, span(a.parameters, first, n), moment_1, moment_2, gradient)
 
 
-@njit
-def transpose(a, l, first, last):
-    """Copy rows first .. last-1 of W_l to columns of its transpose; the first layer has none."""
+@inner
+def refresh_panels(tile, member, members, a, l):
+    """Copy one thread's share of layer l to the panels of [W; b] and of [W^T; 0]."""
     layer = a.layers[l]
-    if l == 0 or first == last:
-        return
-    for j in range(layer.fan_out):
-        column = span(a.workspace, layer.WT + j * layer.WT_stride + first, last - first)
-        W = span(a.parameters, layer.W + first * layer.fan_out + j, a.parameters.size)
-        for k in range(last - first):
-            column[k] = W[k * layer.fan_out]
+    table = a.run[0].table + member * tile.lanes
+    panels = address(a.workspace, layer.W_panels)
+    height = layer.fan_in + 1
+    first, last = share(layer.fan_in, tile.height, member, members)
+    while first < last:
+        n = min(tile.lanes - first % tile.lanes, last - first)
+        for i in range(n):
+            a.addresses[table + i] = address(a.parameters, layer.W + (first + i) * layer.fan_out)
+        rows = address(a.addresses, table)
+        pack_rows(tile, rows, first, n, layer.fan_out, panels, height)
+        if l > 0:
+            turn_rows(tile, a, l, rows, first, n)
+        first += n
+    first, last = share(layer.fan_out, tile.width, member, members)
+    if first < last:
+        a.addresses[table] = address(a.parameters, layer.b + first)
+        pack_rows(
+            tile, address(a.addresses, table), layer.fan_in, ONE, last - first,
+            panels + first * height * tile.bytes, height,
+        )  # fmt: skip
 
 
-@njit
+@inner
+def turn_rows(tile, a, l, rows, first, n):
+    """Copy n rows of W_l, within one vector of its transpose, to the panels of [W^T; 0]."""
+    layer = a.layers[l]
+    column = first // tile.width * tile.width
+    vectors, _ = vectors_for(tile, layer.fan_in - column)
+    width = vectors * tile.lanes
+    target = layer.WT_panels + column * (layer.fan_out + 1) + first - column
+    squares = layer.fan_out // tile.lanes if n == tile.lanes else 0
+    if squares:
+        turn(tile, rows, squares, address(a.workspace, target), width)
+    for j in range(squares * tile.lanes, layer.fan_out):
+        W = layer.W + first * layer.fan_out + j
+        for i in range(n):
+            a.workspace[target + j * width + i] = a.parameters[W + i * layer.fan_out]
+
+
+@inner
 def square_weights(member, members, a):
     """Note the sums of squares of one thread's share of the weights, a run of them at a time."""
     unit = 0
     for layer in a.layers:
         n = layer.fan_in * layer.fan_out
         units = (n + SQUARES - 1) // SQUARES
-        first, last = share(units, 1, member, members)
+        first, last = share(units, ONE, member, members)
         for u in range(first, last):
             W = span(a.parameters, layer.W + u * SQUARES, min(n - u * SQUARES, SQUARES))
             a.squares[unit + u] = sum_of_squares(W)
         unit += units
 
 
-@njit
+@inner
 def sum_of_squares(values):
     """Add up squares in eight interleaved chains: the same bits for any vector width."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
@@ -183,7 +239,7 @@ def sum_of_squares(values):
     return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
 
 
-@njit
+@inner
 def sum_in_order(values):
     """Add up numbers in eight interleaved chains."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
