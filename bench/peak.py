@@ -8,9 +8,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from fastnn.fused.dense import correlate_rows, multiply_rows
-from fastnn.fused.plan import CHUNK
-from fastnn.fused.tiles import Tile, host_tile, padded_stride
+from fastnn.fused.dense import block_stride, correlate_rows, multiply_rows, pack_block, pack_rows
+from fastnn.fused.plan import CHUNK, aligned
+from fastnn.fused.probe import row_addresses as addresses
+from fastnn.fused.tiles import LINE, Tile, host_tile, padded_stride
 from fastnn.fused.vectors import FLOATS, Value, address, loop
 
 CHAINS = 12  # more than an FMA's latency times those started in a cycle; fewer than registers
@@ -49,48 +50,51 @@ def peak_loop(tile: Tile) -> Any:
 
 
 def kernels(tile: Tile, fan_in: int, fan_out: int) -> dict[str, Any]:
-    """Return functions of a number of repeats: each kernel on one layer, and its FMAs."""
+    """Return functions of a number of repeats: each kernel on one layer, as a run calls it."""
     rng = np.random.default_rng(0)
     stride, back = padded_stride(fan_out, tile), padded_stride(fan_in, tile)
-    A, W, WT, out, slope, dW, b = (
-        rng.random(size, dtype=np.dtype(tile.dtype).type)
+    A, W, WT, out, D, slope, dW = (
+        aligned(rng.random(size + LINE, dtype=np.dtype(tile.dtype).type))
         for size in (
-            ROWS * fan_in, fan_in * fan_out, fan_out * back, ROWS * stride, ROWS * back,
-            fan_in * fan_out, max(back, stride),
+            ROWS * back, (fan_in + 1) * stride, (fan_out + 1) * back, ROWS * stride, ROWS * stride,
+            ROWS * back, fan_in * fan_out,
         )
     )  # fmt: skip
-    size = tile.bytes
-    rows = A.ctypes.data + size * fan_in * np.arange(ROWS)
-    deltas = out.ctypes.data + size * stride * np.arange(ROWS)
-    arrays = A, rows, deltas, W, WT, out, slope, dW, b
+    columns = aligned(np.zeros(ROWS * (tile.block + tile.lanes) + LINE, tile.dtype))
+    A, out = A[: ROWS * back], out[: ROWS * stride]
+    rows, deltas = (addresses(matrix.reshape(ROWS, -1)) for matrix in (A, out))
+
+    arrays = A, rows, deltas, W, WT, out, D, slope, dW, columns
 
     @njit(nogil=True)
     def forward(repeats, arrays):
-        _, rows, _, W, _, out, _, _, b = arrays
+        _, rows, _, W, _, out, _, _, _, _ = arrays
         for _ in range(repeats):
             multiply_rows(
-                tile, address(rows, 0), 0, ROWS, fan_in, address(W, 0), fan_out, fan_out,
-                address(b, 0), True, address(out, 0), stride,
+                tile, address(rows, 0), 0, ROWS, fan_in, address(W, 0), fan_out, True,
+                address(out, 0), stride,
             )  # fmt: skip
 
     @njit(nogil=True)
     def input_gradient(repeats, arrays):
-        _, _, deltas, _, WT, _, slope, _, b = arrays
+        _, _, deltas, _, WT, _, _, slope, _, _ = arrays
         for _ in range(repeats):
             multiply_rows(
-                tile, address(deltas, 0), 0, ROWS, fan_out, address(WT, 0), back, fan_in,
-                address(b, 0), False, address(slope, 0), back,
+                tile, address(deltas, 0), 0, ROWS, fan_out, address(WT, 0), fan_in, False,
+                address(slope, 0), back,
             )  # fmt: skip
 
     @njit(nogil=True)
     def weight_gradient(repeats, arrays):
-        _, rows, _, _, _, out, _, dW, _ = arrays
+        _, rows, deltas, _, _, _, D, _, dW, columns = arrays
         for _ in range(repeats):
-            for k in range(0, fan_in, 2 * tile.height):
+            pack_rows(tile, address(deltas, 0), 0, ROWS, fan_out, address(D, 0), CHUNK)
+            for k in range(0, fan_in, tile.block):
+                height = min(tile.block, fan_in - k)
+                pack_block(tile, address(rows, 0), k, height, ROWS, address(columns, 0))
                 correlate_rows(
-                    tile, address(rows, 0), CHUNK, address(out, 0), stride,
-                    k, min(k + 2 * tile.height, fan_in), fan_out,
-                    address(dW, k * fan_out), fan_out, False,
+                    tile, address(columns, 0), block_stride(tile, height), ROWS, address(D, 0), 0,
+                    height, fan_out, address(dW, k * fan_out), fan_out, False,
                 )  # fmt: skip
 
     found = {"forward": forward, "input gradient": input_gradient}

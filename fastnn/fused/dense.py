@@ -58,6 +58,20 @@ def pack_rows(tile, rows, first, n, columns, panels, height):
 
 
 @inner
+def pack_block(tile, rows, first, height, n, out):
+    """Copy columns first .. first+height-1, at most a block of them, of n rows side by side."""
+    stride = block_stride(tile, height)
+    last = height - stride + tile.lanes
+    pack(tile, stride // tile.lanes, last, rows, first, n, out)
+
+
+@inner
+def block_stride(tile, height):
+    """Return how far the rows of a packed block are apart: whole vectors."""
+    return (height + tile.lanes - 1) // tile.lanes * tile.lanes
+
+
+@inner
 def tile_height(tile, vectors, rows):
     """Return the height of the highest tile that fits into so many rows."""
     height = tile.height * 2 if vectors == 1 else tile.height

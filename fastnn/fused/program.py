@@ -27,7 +27,7 @@ from fastnn.fused.samples import predict, propagate
 from fastnn.fused.share import share
 from fastnn.fused.tiles import Tile
 from fastnn.fused.update import step_of
-from fastnn.fused.vectors import NO, ONE, ZERO, address, inlined, inner, span
+from fastnn.fused.vectors import ONE, address, inlined, inner, span
 from fastnn.fused.weights import (
     gradient_of_chunk,
     move,

@@ -8,7 +8,7 @@ from fastnn.fused.dense import multiply_rows, pack_rows
 from fastnn.fused.head import activate, loss_and_delta, multiply_by_slope, probabilities
 from fastnn.fused.plan import ABREAST, BLOCK, CHUNK, RELU
 from fastnn.fused.share import share
-from fastnn.fused.vectors import NO, ONE, ZERO, address, inner, span
+from fastnn.fused.vectors import NO, address, inner, span
 
 
 @inner

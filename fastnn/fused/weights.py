@@ -3,10 +3,10 @@
 A bias is the weight of an input that is always 1, and its gradient is computed as such.
 """
 
-from fastnn.fused.dense import correlate_rows, pack_rows, vectors_for
+from fastnn.fused.dense import block_stride, correlate_rows, pack_block, pack_rows, vectors_for
 from fastnn.fused.plan import ADAM, CHUNK, GRADIENT, PLAIN, SQUARES
 from fastnn.fused.share import share
-from fastnn.fused.tiles import pack, turn
+from fastnn.fused.tiles import turn
 from fastnn.fused.update import update
 from fastnn.fused.vectors import NO, ONE, ZERO, address, fma, inner, span
 
@@ -68,13 +68,12 @@ def gradient_of_rows(tile, member, a, l, place, n, first, last, out, adds):
     """Compute the gradient of rows first .. last-1 of W_l, at most two tiles, from a chunk."""
     layer = a.layers[l]
     columns = address(a.workspace, a.run[0].columns + member * a.run[0].columns_size)
-    vectors = (last - first + tile.lanes - 1) // tile.lanes
-    lanes = last - first - (vectors - 1) * tile.lanes
-    pack(tile, vectors, lanes, address(a.addresses, layer.rows + place), first, n, columns)
+    rows = address(a.addresses, layer.rows + place)
+    pack_block(tile, rows, first, last - first, n, columns)
     D, D_stride = slopes(tile, a, l, place)
     correlate_rows(
-        tile, columns, vectors * tile.lanes, n, D, D_stride, last - first, layer.fan_out, out,
-        layer.fan_out, adds,
+        tile, columns, block_stride(tile, last - first), n, D, D_stride, last - first,
+        layer.fan_out, out, layer.fan_out, adds,
     )  # fmt: skip
 
 
