@@ -4,6 +4,10 @@ from fastnn.fused.plan import CHUNK
 from fastnn.fused.tiles import correlate, multiply, pack
 from fastnn.fused.vectors import inner
 
+# Terms of a product that are added before the next tile's: as much of a panel as stays in the first
+# cache. The sums so far wait in the result.
+DEPTH = 256
+
 
 @inner
 def multiply_rows(tile, rows, first, last, n, panels, columns, rectify, out, out_stride):
@@ -12,15 +16,25 @@ def multiply_rows(tile, rows, first, last, n, panels, columns, rectify, out, out
     ``rows``, ``panels`` and ``out`` are addresses: of the table of A's rows, of numbers. The panels
     hold B, and b as one more row. ``rectify``: make negative results 0.
     """
+    parts = (n + DEPTH - 1) // DEPTH
     for column in range(0, columns, tile.width):
         vectors, _ = vectors_for(tile, columns - column)
+        stride = vectors * tile.lanes
         panel = panels + column * (n + 1) * tile.bytes
-        i = first
-        while i < last:
-            height = tile_height(tile, vectors, last - i)
-            target = out + (i * out_stride + column) * tile.bytes
-            multiply(tile, height, vectors, rows + 8 * i, n, panel, rectify, target, out_stride)
-            i += height
+        bias = panel + n * stride * tile.bytes
+        for part in range(parts):
+            k, after = n * part // parts, n * (part + 1) // parts
+            i = first
+            while i < last:
+                height = tile_height(tile, vectors, last - i)
+                target = out + (i * out_stride + column) * tile.bytes
+                start, start_stride = (target, out_stride) if part else (bias, 0)
+                multiply(
+                    tile, height, vectors, rows + 8 * i, k, after - k,
+                    panel + k * stride * tile.bytes, start, start_stride,
+                    rectify and after == n, target, out_stride,
+                )  # fmt: skip
+                i += height
 
 
 @inner

@@ -22,7 +22,7 @@ CHUNK = 128
 GROUP = 4 * CHUNK
 
 # Samples that one thread takes through all layers at a time.
-BLOCK = 64
+BLOCK = 96
 
 # Samples side by side in the head; vectors of any width up to this divide it.
 ABREAST = 16
@@ -185,7 +185,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
     workspace = aligned(np.zeros(taken + LINE // tile.bytes, tile.dtype))
     workspace[one] = 1
     table = 2 * len(layers) * rows
-    addresses = np.zeros(table + members * tile.lanes, np.int64)
+    addresses = np.zeros(table + members * tile.table, np.int64)
     for l, layer in enumerate(layers):
         layer["rows"], layer["delta_rows"] = 2 * l * rows, (2 * l + 1) * rows
         tables = [("delta_rows", layer["delta"], layer["stride"])]

@@ -78,8 +78,10 @@ def propagate(tile, member, a, start, offset, first, last, total):
     """
     output = a.layers[a.layers.size - 1]
     scratch = span(a.workspace, a.run[0].head + member * a.run[0].head_size, a.run[0].head_size)
-    for begin in range(first, last, BLOCK):
-        end = min(begin + BLOCK, last)
+    parts = (last - first + BLOCK - 1) // BLOCK
+    for part in range(parts):
+        begin = first + (last - first) * part // parts
+        end = first + (last - first) * (part + 1) // parts
         find_samples(a, start, begin, end, total)
         forward(tile, a, begin, end)
         for i in range(begin, end, ABREAST):

@@ -77,6 +77,11 @@ class Tile(NamedTuple):
         return self.lanes * self.vectors
 
     @property
+    def table(self) -> int:
+        """Rows of W in a table at a time."""
+        return max(self.block, self.lanes)
+
+    @property
     def block(self) -> int:
         """Rows of weights whose gradient is taken at a time: two tiles, one of a narrow panel."""
         return 2 * self.height
@@ -151,27 +156,39 @@ def padded_stride(columns: int, tile: Tile) -> int:
 
 
 @intrinsic
-def multiply(_, tile, height, vectors, rows, n, panel, rectify, out, out_stride):
-    """Compute a tile of a product: out[i, :] = panel[n, :] + sum_k A[i, k] panel[k, :].
+def multiply(
+    _, tile, height, vectors, rows, column, n, panel, start, start_stride, rectify, out, out_stride
+):
+    """Compute a tile of a product: out[i, :] = start[i, :] + sum_k A[i, column + k] panel[k, :].
 
     All but ``tile`` are integers: the tile's ``height`` and ``vectors``, the address of the
-    ``rows``' addresses, the length ``n`` of the sum, the addresses of the ``panel`` and of ``out``,
-    whose rows are ``out_stride`` elements apart. ``rectify`` tells to make negative results 0.
-    ``out`` is written in whole vectors.
+    ``rows``' addresses, the first ``column`` and the number ``n`` of terms, the address of the
+    ``panel``, and of ``start`` and ``out`` with their strides in elements. ``rectify`` tells to
+    make negative results 0. ``out`` is written in whole vectors.
     """
-    arguments = (height, vectors, rows, n, panel, rectify, out, out_stride)
+    arguments = (
+        height, vectors, rows, column, n, panel, start, start_stride, rectify, out, out_stride
+    )  # fmt: skip
 
     def generate(context, builder, _signature, values):
         emit = _Emitter(builder, tile.tile)
-        height, vectors, rows, n, panel, rectify, out, out_stride = values[1:]
+        height, vectors, rows, column, n, panel, start, start_stride = values[1:9]
+        rectify, out, out_stride = values[9:]
         lowest = ir.Constant(emit.vector, [float("-inf")] * tile.tile.lanes)
         floor = Value(builder, builder.select(rectify, emit.zero, lowest))
 
         def one_tile(height: int, vectors: int) -> None:
             width = INT64(vectors * tile.tile.lanes)
-            a = [emit.load_address(rows, m) for m in range(height)]
-            first = emit.load_vectors(emit.offset(panel, builder.mul(n, width)), vectors)
-            chains = {(m, v): first[v] for m in range(height) for v in range(vectors)}
+            a = [builder.gep(emit.load_address(rows, m), [column]) for m in range(height)]
+            chains = {
+                (m, v): value
+                for m in range(height)
+                for v, value in enumerate(
+                    emit.load_vectors(
+                        emit.offset(start, builder.mul(INT64(m), start_stride)), vectors
+                    )
+                )
+            }
 
             def add(k, chains):
                 b = emit.load_vectors(emit.offset(panel, builder.mul(k, width)), vectors)
@@ -261,6 +278,7 @@ def pack(_, tile, vectors, last, rows, column, n, out):
 
             def one_row(i, _):
                 source = builder.gep(emit.load_address(rows, i), [column])
+                emit.prefetch(builder.gep(source, [INT64(2 * vectors * tile.tile.lanes - 1)]))
                 target = emit.offset(out, builder.mul(i, width))
                 for v, value in enumerate(emit.load_vectors(source, vectors, mask)):
                     emit.store(value, target, v)
@@ -370,6 +388,12 @@ class _Emitter:
             ir.VoidType(), self.vector, self.vector.as_pointer(), INT32, mask.type,
         )  # fmt: skip
         self.builder.call(store, [value, place, INT32(self.align), mask])
+
+    def prefetch(self, pointer: Any) -> None:
+        byte = ir.IntType(8).as_pointer()
+        function = self.function("llvm.prefetch.p0", ir.VoidType(), byte, INT32, INT32, INT32)
+        read, keep, data = INT32(0), INT32(3), INT32(1)
+        self.builder.call(function, [self.builder.bitcast(pointer, byte), read, keep, data])
 
     def transposed(self, rows: list[Any]) -> list[Any]:
         """Return the columns of a square of vectors.

@@ -35,6 +35,7 @@ def move_weights(tile, member, members, a, n, adds, ends, total, step):
             if ends:
                 size = (after - k) * layer.fan_out
                 use(step, a, W, span(a.result, dW, size), run.alpha / total)
+                refresh_rows(tile, member, a, l, k, after)
         first, last = share(layer.fan_out, tile.width, member, members)
         if first < last:
             b = layer.b + first
@@ -47,7 +48,7 @@ def move_weights(tile, member, members, a, n, adds, ends, total, step):
             if ends:
                 use(step, a, b, span(a.result, db, last - first), 0.0)
         if ends:
-            refresh_panels(tile, member, members, a, l)
+            refresh_rest(tile, member, members, a, l)
 
 
 @inner
@@ -166,27 +167,49 @@ def move(step, a, first, gradient):
 @inner
 def refresh_panels(tile, member, members, a, l):
     """Copy one thread's share of layer l to the panels of [W; b] and of [W^T; 0]."""
+    first, last = share(a.layers[l].fan_in, tile.height, member, members)
+    for k in range(first, last, tile.block):
+        refresh_rows(tile, member, a, l, k, min(k + tile.block, last))
+    refresh_rest(tile, member, members, a, l)
+
+
+@inner
+def refresh_rows(tile, member, a, l, first, last):
+    """Copy rows first .. last-1 of W_l, at most a block, to the panels of [W; b]."""
     layer = a.layers[l]
-    table = a.run[0].table + member * tile.lanes
-    panels = address(a.workspace, layer.W_panels)
-    height = layer.fan_in + 1
-    first, last = share(layer.fan_in, tile.height, member, members)
-    while first < last:
-        n = min(tile.lanes - first % tile.lanes, last - first)
-        for i in range(n):
-            a.addresses[table + i] = address(a.parameters, layer.W + (first + i) * layer.fan_out)
-        rows = address(a.addresses, table)
-        pack_rows(tile, rows, first, n, layer.fan_out, panels, height)
-        if l > 0:
-            turn_rows(tile, a, l, rows, first, n)
-        first += n
+    pack_rows(
+        tile, table_of(tile, member, a, l, first, last), first, last - first, layer.fan_out,
+        address(a.workspace, layer.W_panels), layer.fan_in + 1,
+    )  # fmt: skip
+
+
+@inner
+def refresh_rest(tile, member, members, a, l):
+    """Copy one thread's share of b_l to the panels of [W; b], and of W_l to those of [W^T; 0]."""
+    layer = a.layers[l]
     first, last = share(layer.fan_out, tile.width, member, members)
     if first < last:
+        table = a.run[0].table + member * tile.table
         a.addresses[table] = address(a.parameters, layer.b + first)
         pack_rows(
             tile, address(a.addresses, table), layer.fan_in, ONE, last - first,
-            panels + first * height * tile.bytes, height,
+            address(a.workspace, layer.W_panels + first * (layer.fan_in + 1)), layer.fan_in + 1,
         )  # fmt: skip
+    first, last = share(layer.fan_in, tile.height, member, members)
+    while l > 0 and first < last:
+        after = min(first - first % tile.lanes + tile.lanes, last)
+        turn_rows(tile, a, l, table_of(tile, member, a, l, first, after), first, after - first)
+        first = after
+
+
+@inner
+def table_of(tile, member, a, l, first, last):
+    """Return the address of a table of the rows first .. last-1 of W_l, of this thread's own."""
+    table = a.run[0].table + member * tile.table
+    for i in range(last - first):
+        W = a.layers[l].W + (first + i) * a.layers[l].fan_out
+        a.addresses[table + i] = address(a.parameters, W)
+    return address(a.addresses, table)
 
 
 @inner
