@@ -3,6 +3,8 @@ import signal
 
 import pytest
 
+import fastnn
+
 
 def pytest_configure():
     """Undo what ``nohup`` and a script's ``&`` ignore: children would inherit it."""
@@ -29,3 +31,10 @@ def real_data():
     if not folder:
         pytest.skip("needs the real MNIST: set FASTNN_DATA to the folder that holds mnist/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def kept_kernels():
+    """Compile what is not on disk yet: the command line would say so on standard error."""
+    for dtype in ("float32", "float64"):
+        fastnn.get_engine("fused").warm_up(dtype)

@@ -22,6 +22,8 @@ import fastnn
 from fastnn.cli.program import cli
 from fastnn.cli.train import train
 
+pytestmark = pytest.mark.usefixtures("kept_kernels")
+
 PROMISED = {
     "data", "layer_sizes", "settings", "engine", "threads", "epochs", "losses", "test_accuracy",
     "train_seconds", "versions",

@@ -33,6 +33,8 @@ from safetensors.numpy import load, save
 
 import fastnn
 
+pytestmark = pytest.mark.usefixtures("kept_kernels")
+
 MODEL = "model.safetensors"
 FOREVER = ("train", "--epochs", "1000000")
 ASKED = ("--output", MODEL, "--json", "run.json")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import fastnn
 from fastnn.bounds import UNIT_ROUNDOFF, away_from_kinks, gradient_bound
 from fastnn.fused import compiled, plan, probe, run
+from fastnn.fused.dense import DEPTH
 from fastnn.fused.engine import FusedEngine
 from fastnn.fused.tiles import Tile, host_tile
 from fastnn.verification import FUNCTION_ULP, ulp_error
@@ -25,11 +26,12 @@ OPTIMIZERS = [
 # builds for CPUs with vectors of 16, 32 and 64 bytes; LLVM splits those that this one lacks
 TILES = [
     Tile("float32", 4, 4, 2),
-    Tile("float32", 8, 4, 3),
+    Tile("float32", 8, 6, 2),
     Tile("float32", 16, 8, 2),
     Tile("float64", 4, 4, 3),
 ]
 SHAPES = [((5, 7, 4), 20), ((17, 33, 50, 3), 300), ((40, 19), 131), ((1, 1, 1), 3)]
+SHAPES.append(((2 * DEPTH + 3, 20, 2), 10))  # sums in more than one part
 
 
 def everything(engine, dtype, optimizer, shapes=SHAPES, **changes):
@@ -174,9 +176,10 @@ def test_a_loss_that_is_not_finite_is_found_in_a_later_window(monkeypatch):
 def test_tiles_of_every_size_at_every_edge(tile):
     # whole numbers: every sum is exact, so nothing may be left out, doubled or moved
     rng = np.random.default_rng(0)
+    n = DEPTH + 1
     most_rows, most_columns = 2 * tile.height + 3, 2 * tile.lanes * tile.vectors + 2
-    A = rng.integers(-8, 9, (most_rows, 13)).astype(tile.dtype)
-    B = rng.integers(-8, 9, (13, most_columns)).astype(tile.dtype)
+    A = rng.integers(-8, 9, (most_rows, n)).astype(tile.dtype)
+    B = rng.integers(-8, 9, (n, most_columns)).astype(tile.dtype)
     b = rng.integers(-8, 9, most_columns).astype(tile.dtype)
     for rows in range(1, most_rows + 1):
         for columns in {*range(1, 2 * tile.lanes + 2), most_columns, most_columns - 1}:

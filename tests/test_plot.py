@@ -11,6 +11,8 @@ import fastnn
 from fastnn import plot
 from fastnn.models import History
 
+pytestmark = pytest.mark.usefixtures("kept_kernels")
+
 mpl = pytest.importorskip("matplotlib")
 image = pytest.importorskip("matplotlib.image")
 

@@ -215,17 +215,17 @@ def test_nan_anywhere_is_out_of_bounds(place, what, optimizers):
 # name: file of the kernels, its text, the faulty text, what must fail, the optimizers in which
 FAULTS = {
     "a bias is left out": (
-        "samples.py",
-        "address(a.parameters, layer.b), rectify,",
-        "address(a.workspace, a.run[0].zeros), rectify,",
+        "weights.py",
+        "if first < last:\n        table",
+        "if first > last:\n        table",
         {"predict", "gradient", "30 steps"},
         ALL,
     ),
     "one lane too few at the edge": (
         "tiles.py",
-        "emit.offset(B, builder.mul(k, stride)), vectors, mask)",
-        "emit.offset(B, builder.mul(k, stride)), vectors, emit.mask(builder.sub(last, INT64(1))))",
-        {"product", "predict", "gradient", "30 steps"},
+        "emit.load_vectors(source, vectors, mask)",
+        "emit.load_vectors(source, vectors, emit.mask(builder.sub(last, INT64(1))))",
+        {"product", "weight gradient", "predict", "gradient", "30 steps", "same bits"},
         ALL,
     ),
     "a sum ends before its last term": (
@@ -237,8 +237,8 @@ FAULTS = {
     ),
     "the bias gradient lacks the last sample": (
         "weights.py",
-        "address(a.addresses, run.ones), min(CHUNK, n - chunk),",
-        "address(a.addresses, run.ones), min(CHUNK, n - chunk - 1),",
+        "correlate_rows(tile, one, ZERO, n, D",
+        "correlate_rows(tile, one, ZERO, n - 1, D",
         {"gradient", "30 steps"},
         ALL,
     ),
@@ -265,7 +265,7 @@ FAULTS = {
     ),
     "several threads leave out some rows": (
         "weights.py",
-        "after = min(k + 2 * tile.height, last)",
+        "after = min(k + tile.block, last)",
         "after = min(k + (2 if members == 1 else 1) * tile.height, last)",
         {"same bits"},
         ALL,
