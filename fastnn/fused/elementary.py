@@ -7,14 +7,13 @@ them over the whole range of float32, and over samples of that of float64.
 =========  =======  =======================================================================
 function   bound    notes
 =========  =======  =======================================================================
-exp        1.5      2 where the result is denormal
+exp        1.25     denormal results included
 log        1        of denormal numbers too; -inf at 0, NaN below
-expm1      2
-tanh       4
-logistic   4        where the result is normal
+tanh       3
+logistic   2.5      denormal results included
 =========  =======  =======================================================================
 
-exp, expm1: x = n ln 2 + r with |r| <= ln 2 / 2, and e^x = 2^n (1 + q(r)) with
+exp: x = n ln 2 + r with |r| <= ln 2 / 2, and e^x = 2^n (1 + q(r)) with
 q(r) = r + r^2 P(r). ln 2 is split in two so that r is exact enough (Cody and Waite, 1980).
 log: x = 2^n m with m in [sqrt(1/2), sqrt(2)), s = (m - 1) / (m + 1), log m = 2 atanh(s) =
 2 s + s^3 R(s^2), arranged as in FreeBSD's msun (e_log.c). P and R were fitted with Remez'

@@ -67,8 +67,8 @@ RUN = np.dtype(
         ("step", np.int64),  # updates made so far
         ("by_chunks", np.int64),  # threads take whole chunks: see program.py
         ("one", np.int64),  # place in the workspace where a 1 stands
-        ("columns", np.int64),  # place in the workspace: each thread's own part for a chunk's
-        ("columns_size", np.int64),  # inputs of the weights at hand
+        ("columns", np.int64),  # place in the workspace: each thread's own columns of a chunk's
+        ("columns_size", np.int64),  # inputs, those of the rows of W at hand
         ("table", np.int64),  # place in the addresses: each thread's own, of rows of W
         ("head", np.int64),  # place in the workspace: each thread's own part for the softmax
         ("head_size", np.int64),
@@ -134,7 +134,8 @@ class Room(NamedTuple):
 class Plan(NamedTuple):
     """Where everything lies, and room for it, for one network and batches of one size."""
 
-    run: NDArray[Any]  # RUN, filled as far as the plan decides
+    run: NDArray[Any]  # RUN, filled as far as the plan decides, and then by the run that has it
+    purpose: list[Any]  # what that was filled for
     layers: NDArray[Any]  # LAYER
     result: NDArray[np.floating]
     partials: NDArray[np.floating]
@@ -215,6 +216,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
     whole_or_blocks = parameter if room.whole else members * block_size
     return Plan(
         run=run,
+        purpose=[],
         layers=layers,
         result=scratch(whole_or_blocks, tile.dtype),
         partials=scratch(room.chunks * parameter, tile.dtype),

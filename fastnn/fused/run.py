@@ -126,11 +126,17 @@ class Run:
         return Room(group, members, self.batch_size, 0, self.batch_size > group)
 
     def arrays(self, plan: Plan) -> Arrays:
-        """Return what compiled code takes."""
+        """Return what compiled code takes; the plan is this run's alone until it ends."""
+        plan.run["step"] = self.step
+        purpose = (self.mode, self.n_samples, self.batch_size, self.optimizer, self.objective)
+        if plan.purpose != [purpose]:  # most often, it is the next of many steps
+            plan.purpose[:] = [purpose]
+            for name, value in self._settings().items():
+                plan.run[name] = value
         none = plan.nothing
         moments = (*self.moments, none, none)
         return Arrays(
-            run=self._record(plan),
+            run=plan.run,
             layers=plan.layers,
             parameters=self.parameters,
             moment_1=moments[0],
@@ -152,22 +158,21 @@ class Run:
             control=self.control,
         )
 
-    def _record(self, plan: Plan) -> NDArray[Any]:
-        record = plan.run.copy()
-        row = record[0]
-        row["mode"], row["n_samples"] = self.mode, self.n_samples
-        row["batch_size"], row["step"] = self.batch_size, self.step
-        row["alpha"] = self.objective.alpha
+    def _settings(self) -> dict[str, float]:
+        """Return what compiled code needs to know besides the plan and the step."""
         optimizer = self.optimizer
+        settings = {
+            "mode": self.mode,
+            "n_samples": self.n_samples,
+            "batch_size": self.batch_size,
+            "alpha": self.objective.alpha,
+        }
         if isinstance(optimizer, SGD):
-            row["momentum"] = optimizer.momentum
             kind = MOMENTUM if optimizer.momentum else PLAIN
-            row["optimizer"] = NESTEROV if optimizer.nesterov else kind
-        else:
-            row["optimizer"] = ADAM
-            for name in ("beta_1", "beta_2", "epsilon", "weight_decay"):
-                row[name] = getattr(optimizer, name)
-        return record
+            settings["optimizer"] = NESTEROV if optimizer.nesterov else kind
+            return settings | {"momentum": optimizer.momentum}
+        names = ("beta_1", "beta_2", "epsilon", "weight_decay")
+        return settings | {"optimizer": ADAM} | {name: getattr(optimizer, name) for name in names}
 
 
 class Runner:

@@ -77,14 +77,14 @@ class Tile(NamedTuple):
         return self.lanes * self.vectors
 
     @property
-    def table(self) -> int:
-        """Rows of W in a table at a time."""
-        return max(self.block, self.lanes)
-
-    @property
     def block(self) -> int:
         """Rows of weights whose gradient is taken at a time: two tiles, one of a narrow panel."""
         return 2 * self.height
+
+    @property
+    def table(self) -> int:
+        """Rows of W whose addresses are in a table at a time."""
+        return max(self.block, self.lanes)
 
 
 @cache
