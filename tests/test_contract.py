@@ -40,6 +40,22 @@ def test_engines_have_the_signatures_of_the_contract(engine, verb):
     ]
 
 
+def test_what_is_only_read_may_be_read_only(engine, case):
+    network, theta, X, y = case
+    expected = engine.predict(network, theta, X)
+    expected_loss, slopes = engine.gradient(network, theta, X, y)
+    stepped, state = theta.copy(), fastnn.SGD().initialize(theta)
+    engine.update(stepped, slopes, state, 0.1)
+    moved = theta.copy()
+    theta.vector.flags.writeable = slopes.flags.writeable = False
+    np.testing.assert_array_equal(engine.predict(network, theta, X), expected)
+    loss, found = engine.gradient(network, theta, X, y)
+    assert loss == expected_loss
+    np.testing.assert_array_equal(found, slopes)
+    engine.update(moved, slopes, state, 0.1)
+    np.testing.assert_array_equal(moved.vector, stepped.vector)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     "optimizer",

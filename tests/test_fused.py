@@ -169,6 +169,21 @@ def test_a_loss_that_is_not_finite_is_found_in_a_later_window(monkeypatch):
     assert state.step == len(raised.value.losses) == 6
 
 
+def test_nobody_is_still_inside_when_a_run_returns():
+    # batches without weight have no meeting: the last one must not let member 0 go alone
+    network, theta, X, y = problem((5, 7, 4), 20)
+    engine, state = FusedEngine(3, always=True), fastnn.SGD().initialize(theta)
+    weights, order = np.ones(20), np.arange(20)
+    weights[19] = 0
+    for _ in range(300):
+        settings = {"batch_size": 1, "learning_rates": 0.01, "sample_weight": weights}
+        losses = engine.train(network, theta, state, X, y, order, **settings)
+        assert losses[19] == 0
+        assert (losses[:19] > 0).all()
+        order[:19] = np.roll(order[:19], 1)  # in place: who is late would see it
+    assert state.step == 300 * 19
+
+
 # --- right ---------------------------------------------------------------------------------------
 
 

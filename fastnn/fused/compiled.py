@@ -68,6 +68,7 @@ def _compile(tile: Tile) -> Any:
             if signature not in entry.overloads:  # Numba trusts the index as to what is in a file
                 raise ValueError("the file holds another program")
             _folders[tile] = entry.stats.cache_path
+            entry.disable_compile()  # another type of array is a mistake, and not worth 10 seconds
             return entry
         except NumbaError:  # in the kernels themselves
             raise
@@ -80,6 +81,7 @@ def _compile(tile: Tile) -> Any:
                 return entry  # compiled, but not kept
     entry = make_entry(tile, source_hash(), keep=False)
     entry.compile(signature)
+    entry.disable_compile()
     return entry
 
 

@@ -87,7 +87,10 @@ def block_stride(tile, height):
 
 @inner
 def tile_height(tile, vectors, rows):
-    """Return the height of the highest tile that fits into so many rows."""
+    """Return the height of the highest tile that fits into so many rows.
+
+    Full tiles, and the powers of two below: those that ``tiles.lower_height`` leads to.
+    """
     height = tile.height * 2 if vectors == 1 else tile.height
     if height > rows:
         height = 1

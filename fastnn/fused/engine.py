@@ -21,7 +21,7 @@ from fastnn.checks import (
     check_state,
 )
 from fastnn.errors import DivergedError
-from fastnn.fused.plan import GRADIENT, PREDICT, TRAIN, UPDATE, plain
+from fastnn.fused.plan import GRADIENT, PREDICT, TRAIN, UPDATE, plain, writable
 from fastnn.fused.run import Run, Runner
 from fastnn.fused.tiles import Tile
 from fastnn.inputs import Input
@@ -77,7 +77,7 @@ class FusedEngine:
         if out is None:
             out = np.empty(shape, parameters.dtype)
         check_out(out, shape, parameters)
-        theta, done = plain(parameters.vector), 0
+        theta, done = writable(parameters.vector), 0
         everyone = np.arange(samples.n_samples)
         for X_part, chosen in _parts(samples, everyone, WINDOW, parameters.dtype):
             here = slice(done, done + len(chosen))
@@ -107,7 +107,7 @@ class FusedEngine:
         run = Run(
             GRADIENT,
             network,
-            plain(parameters.vector),
+            writable(parameters.vector),
             X=plain(samples.rows(slice(None), parameters.dtype)),
             y=labels,
             order=np.arange(samples.n_samples),
@@ -140,7 +140,7 @@ class FusedEngine:
                 optimizer=optimizer_state.optimizer,
                 step=optimizer_state.step,
                 rates=rates,
-                result=plain(gradient),
+                result=writable(gradient),
             )
             self._runner.run(run)
             optimizer_state.step += 1

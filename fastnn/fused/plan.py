@@ -284,8 +284,17 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def plain(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array as compiled code takes it, contiguous and aligned; copied if need be."""
+    """Return an array that compiled code can read in place: contiguous, aligned; or a copy."""
     flags = array.flags
     if flags.c_contiguous and flags.aligned:
         return array
     return np.require(array, requirements=["C", "A"])
+
+
+def writable(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array that compiled code can write to in place; or a copy.
+
+    Parameters and gradients have to be, even where they are only read: Numba tells the types apart.
+    """
+    array = plain(array)
+    return array if array.flags.writeable else array.copy()

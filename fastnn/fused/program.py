@@ -59,7 +59,7 @@ def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:
 
     # without Numba's runtime nothing can be allocated, and no references are counted: that took
     # a fifth of the time of small networks, and the counters went from core to core
-    @njit(nogil=True, cache=keep, _nrt=False)
+    @njit(nogil=True, cache=keep, error_model="numpy", _nrt=False)
     def fastnn_run(member, members, arrays):
         version  # noqa: B018
         run_member(tile, member, members, arrays)
@@ -160,11 +160,14 @@ def train(tile, member, members, a):
                             a.control[STATUS] = DIVERGED
                         meet(counter, meeting + 2, members)  # all have read what they need
                         return
+                refreshes = run.mode == TRAIN and batch + 1 < a.losses.size
                 if run.by_chunks:
                     chunks = (size + CHUNK - 1) // CHUNK
-                    move_by_partials(tile, member, members, a, chunks, total, step)
+                    move_by_partials(tile, member, members, a, chunks, total, step, refreshes)
                 else:
-                    move_weights(tile, member, members, a, n, group > 0, ends, total, step)
+                    move_weights(
+                        tile, member, members, a, n, group > 0, ends, total, step, refreshes
+                    )
                 meeting += 2
                 meet(counter, meeting, members)
         if member == 0:
@@ -173,3 +176,6 @@ def train(tile, member, members, a):
             a.control[STEPS] = steps
         if stopping:
             return
+    # nobody leaves early: the arrays are lent for as long as member 0 is inside, and batches
+    # without weight have no meeting
+    meet(counter, meeting + 1, members)

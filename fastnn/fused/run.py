@@ -120,7 +120,8 @@ class Run:
         if self.mode == PREDICT:
             return Room(BLOCK * members, members, 0, 0, False)
         chunks = -(-self.batch_size // CHUNK)
-        if 1 < chunks <= MANY_GRADIENTS // self.parameters.size:
+        even = chunks % members == 0 or chunks >= 2 * members  # no thread is left without work
+        if even and 1 < chunks <= MANY_GRADIENTS // self.parameters.size:
             return Room(CHUNK * members, members, self.batch_size, chunks, False)
         group = min(self.batch_size, GROUP)
         return Room(group, members, self.batch_size, 0, self.batch_size > group)
@@ -191,7 +192,7 @@ class Runner:
         return get_entry(self._tiles[dtype])
 
     def run(self, run: Run, stop: Event | None = None) -> None:
-        """Do a run; end after the batch under way once ``stop`` is set or on Ctrl-C."""
+        """Do a run; a long one ends after the batch under way once ``stop`` is set or on Ctrl-C."""
         tile = self._tiles[run.parameters.dtype]
         call, batch = run.work()
         worth = min(call / WORK_OF_A_CALL, batch / WORK_BETWEEN_MEETINGS)

@@ -83,8 +83,8 @@ class Tile(NamedTuple):
 
     @property
     def table(self) -> int:
-        """Rows of W whose addresses are in a table at a time."""
-        return max(self.block, self.lanes)
+        """Places in a thread's table of rows of W; whole cache lines of addresses."""
+        return -(-max(self.block, self.lanes) // 8) * 8
 
 
 @cache
@@ -137,7 +137,10 @@ def _tile_attribute(context, builder, tile, value, name):
 
 
 def lower_height(height: int) -> int:
-    """Return the height of the next lower tile, for edges: the largest power of two below."""
+    """Return the height of the next lower tile, for edges: the largest power of two below.
+
+    ``dense.tile_height`` chooses among these.
+    """
     return 1 << (height - 1).bit_length() >> 1
 
 

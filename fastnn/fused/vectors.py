@@ -25,7 +25,7 @@ MANTISSA_BITS = {4: 23, 8: 52}
 # machine code for functions that are then inlined anyway; so the outermost ones, which hold all
 # others, are inlined before. Together: 16 seconds instead of 38.
 inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-inlined = njit(error_model="numpy", inline="always")
+inlined = njit(inline="always")
 
 # Numba compiles a function anew for each literal it is called with; not for these.
 ZERO, ONE, NO = np.int64(0), np.int64(1), np.bool_(False)

@@ -4,7 +4,7 @@ A bias is the weight of an input that is always 1, and its gradient is computed 
 """
 
 from fastnn.fused.dense import block_stride, correlate_rows, pack_block, pack_rows, vectors_for
-from fastnn.fused.plan import ADAM, CHUNK, GRADIENT, PLAIN, SQUARES
+from fastnn.fused.plan import ADAM, CHUNK, GRADIENT, PLAIN, PREDICT, SQUARES
 from fastnn.fused.share import share
 from fastnn.fused.tiles import turn
 from fastnn.fused.update import update
@@ -12,10 +12,11 @@ from fastnn.fused.vectors import NO, ONE, ZERO, address, fma, inner, span
 
 
 @inner
-def move_weights(tile, member, members, a, n, adds, ends, total, step):
+def move_weights(tile, member, members, a, n, adds, ends, total, step, refreshes):
     """Compute the gradient of one thread's weights from the n samples of a group.
 
     ``adds``: the batch had groups before this one. ``ends``: it is the last; the gradient is ready.
+    ``refreshes``: another batch will read the panels.
     """
     run = a.run[0]
     whole = a.result.size == a.parameters.size  # or room for the rows at hand only, per thread
@@ -35,7 +36,8 @@ def move_weights(tile, member, members, a, n, adds, ends, total, step):
             if ends:
                 size = (after - k) * layer.fan_out
                 use(step, a, W, span(a.result, dW, size), run.alpha / total)
-                refresh_rows(tile, member, a, l, k, after)
+                if refreshes:
+                    refresh_rows(tile, member, a, l, k, after)
         first, last = share(layer.fan_out, tile.width, member, members)
         if first < last:
             b = layer.b + first
@@ -47,7 +49,7 @@ def move_weights(tile, member, members, a, n, adds, ends, total, step):
                 )  # fmt: skip
             if ends:
                 use(step, a, b, span(a.result, db, last - first), 0.0)
-        if ends:
+        if ends and refreshes:
             refresh_rest(tile, member, members, a, l)
 
 
@@ -97,7 +99,7 @@ def slopes(tile, a, l, place):
 
 
 @inner
-def move_by_partials(tile, member, members, a, chunks, total, step):
+def move_by_partials(tile, member, members, a, chunks, total, step, refreshes):
     """Add up the chunks' gradients of one thread's parameters, in order, and use them."""
     strength = a.run[0].alpha / total
     for l in range(a.layers.size):
@@ -110,7 +112,8 @@ def move_by_partials(tile, member, members, a, chunks, total, step):
         b, n = layer.b + first, last - first
         add_chunks(a, b, n, chunks)
         use(step, a, b, span(a.partials, b, n), 0.0)
-        refresh_panels(tile, member, members, a, l)
+        if refreshes:
+            refresh_panels(tile, member, members, a, l)
 
 
 @inner
@@ -196,7 +199,7 @@ def refresh_rest(tile, member, members, a, l):
             address(a.workspace, layer.W_panels + first * (layer.fan_in + 1)), layer.fan_in + 1,
         )  # fmt: skip
     first, last = share(layer.fan_in, tile.height, member, members)
-    while l > 0 and first < last:
+    while l > 0 and a.run[0].mode != PREDICT and first < last:
         after = min(first - first % tile.lanes + tile.lanes, last)
         turn_rows(tile, a, l, table_of(tile, member, a, l, first, after), first, after - first)
         first = after
