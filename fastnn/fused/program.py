@@ -60,32 +60,27 @@ def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:
     # without Numba's runtime nothing can be allocated, and no references are counted: that took
     # a fifth of the time of small networks, and the counters went from core to core
     @njit(nogil=True, cache=keep, error_model="numpy", _nrt=False)
-    def fastnn_run(member, members, arrays):
+    def fastnn_run(member, members, a):
+        """Do one thread's part of a run."""
         version  # noqa: B018
-        run_member(tile, member, members, arrays)
+        mode, counter = a.run[0].mode, address(a.control, COUNTER)
+        if member == 0:
+            a.control[ENTERED] = 1
+        if mode == PREDICT:
+            for l in range(a.layers.size):
+                refresh_panels(tile, member, members, a, l)
+            meet(counter, ONE, members)
+            predict(tile, member, members, a)
+            meet(counter, 2, members)
+        elif mode == UPDATE:
+            first, last = share(a.parameters.size, ABREAST, member, members)
+            step = step_of(a.run[0], a.parameters, a.rates[0], a.run[0].step + 1)
+            move(step, a, first, span(a.result, first, last - first))
+            meet(counter, ONE, members)
+        else:
+            train(tile, member, members, a)
 
     return fastnn_run
-
-
-@inlined
-def run_member(tile, member, members, a):
-    """Do one thread's part of a run."""
-    mode = a.run[0].mode
-    if member == 0:
-        a.control[ENTERED] = 1
-    if mode == PREDICT:
-        for l in range(a.layers.size):
-            refresh_panels(tile, member, members, a, l)
-        meet(address(a.control, COUNTER), ONE, members)
-        predict(tile, member, members, a)
-        meet(address(a.control, COUNTER), 2, members)
-    elif mode == UPDATE:
-        first, last = share(a.parameters.size, ABREAST, member, members)
-        step = step_of(a.run[0], a.parameters, a.rates[0], a.run[0].step + 1)
-        move(step, a, first, span(a.result, first, last - first))
-        meet(address(a.control, COUNTER), ONE, members)
-    else:
-        train(tile, member, members, a)
 
 
 @inner
