@@ -3,6 +3,15 @@
 Samples from anywhere pass through ``prepare``, so that engines run on checked numbers and all
 refuse the same things in the same words. What else a call of an engine takes is checked in
 ``checks.py``.
+
+``prepare`` also counts the zeros, and chooses how the fused engine goes through the first layer:
+``dense``, value by value, or ``sparse``, from non-zero value to non-zero value. The results are the
+same to the last bit. Per non-zero value the second way costs ``COST_OF_NONZERO`` times as much as
+the first does per value: it fetches a row of the weights from farther away, and sorts the values of
+each batch by their columns. Per row it costs as much as ``COST_OF_ROW`` more values. Both were
+measured by ``python -m bench.sparse``, see reports/sparse.md. So it pays where ::
+
+    COST_OF_NONZERO * non-zero values + COST_OF_ROW * rows < values
 """
 
 from dataclasses import dataclass, replace
@@ -11,11 +20,20 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastnn.csr import CSR, compress, scan
 from fastnn.errors import InputError
 from fastnn.network import float_dtype
 from fastnn.records import is_number
 
 RowIndex: TypeAlias = NDArray[np.intp] | slice
+
+LAYOUTS = ("auto", "dense", "sparse")
+COST_OF_NONZERO = 2.2
+COST_OF_ROW = 16.0
+
+# Values of a table from which on compiled code goes through it, on all CPUs: to load that takes as
+# long as NumPy takes for some millions.
+LARGE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +43,7 @@ class Input:
     Attributes
     ----------
     values : ndarray or scipy.sparse.csr_matrix, shape (n_samples, n_features)
-        float32, float64, or integers; finite.
+        float32, float64, or integers; finite. As given, where that was possible without a copy.
     scale : float
         The engine sees ``fl(v * scale)``: v and scale rounded to its dtype, then multiplied there.
         1 for floating-point values.
@@ -33,17 +51,23 @@ class Input:
         Share of values that are not zero.
     largest : float
         Largest magnitude of ``values``.
+    layout : {"dense", "sparse"}
+        How the fused engine takes them: value by value, or without the zeros.
+    compressed : CSR or None
+        The values without zeros; of dense values only where the layout is sparse.
     """
 
     values: Any
     scale: float
     density: float
     largest: float
+    layout: str = "dense"
+    compressed: CSR | None = None
 
     def __repr__(self) -> str:
         return (
             f"Input({self.n_samples} samples, {self.n_features} features, {self.values.dtype}, "
-            f"scale={self.scale:.6g}, density={self.density:.2g})"
+            f"scale={self.scale:.6g}, density={self.density:.2g}, layout={self.layout})"
         )
 
     @property
@@ -75,15 +99,20 @@ class Input:
 
     def take(self, which: RowIndex) -> "Input":
         """Return some of the rows as an input of their own."""
-        return replace(prepare(self.values[which]), scale=self.scale)
+        return replace(prepare(self.values[which], layout=self.layout), scale=self.scale)
 
     def astype(self, dtype: DTypeLike) -> "Input":
         """Return the same samples with floating-point values as ``dtype``; integers stay."""
         dtype = float_dtype(dtype)
         self.require_dtype(dtype)
-        if self.is_integer:
+        if self.is_integer or self.values.dtype == dtype:
             return self
-        return replace(self, values=self.values.astype(dtype, copy=False))
+        if is_sparse(self.values):
+            return replace(self, **_csr_fields(self.values.astype(dtype)))
+        if self.compressed is not None:  # the zeros are nobody's concern any more
+            kept = self.compressed
+            return replace(self, compressed=replace(kept, values=kept.values.astype(dtype)))
+        return replace(self, values=self.values.astype(dtype))
 
     def require_dtype(self, dtype: DTypeLike) -> None:
         """Raise if a value would overflow to infinity in ``dtype``."""
@@ -116,7 +145,14 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
         raise InputError(f"{name} is not an array of numbers: {error}") from error
 
 
-def prepare(X: Any, *, scale: float | None = None, dtype: DTypeLike | None = None) -> Input:
+def prepare(
+    X: Any,
+    *,
+    scale: float | None = None,
+    dtype: DTypeLike | None = None,
+    layout: str = "auto",
+    n_features: int | None = None,
+) -> Input:
     """Check samples and turn them, once, into what engines run on.
 
     Parameters
@@ -124,11 +160,16 @@ def prepare(X: Any, *, scale: float | None = None, dtype: DTypeLike | None = Non
     X : array_like or scipy.sparse matrix, shape (n_samples, n_features), or Input
         Numbers, finite. float32, float64 and integers are kept (and not copied where they are
         already in place); other numbers become float64, sparse matrices CSR. An ``Input`` is
-        returned as it is.
+        returned as it is. With ``n_features``: the three arrays of CSR, (values, columns, starts).
     scale : float, optional
         For integers: what one unit is worth, such as 1 / 255 for bytes of an image.
     dtype : {"float32", "float64"}, optional
         Convert floating-point values now rather than batch by batch.
+    layout : {"auto", "dense", "sparse"}, default="auto"
+        Whether the fused engine is to skip zeros: where that is faster, never, or always. The
+        results have the same bits.
+    n_features : int, optional
+        Number of columns of CSR arrays.
 
     Returns
     -------
@@ -139,11 +180,23 @@ def prepare(X: Any, *, scale: float | None = None, dtype: DTypeLike | None = Non
     ------
     InputError
         If X is not a table of finite numbers; the message says where it is not.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> X = [[0, 0, 3], [1, 0, 0]]
+    >>> fastnn.prepare(X, scale=1 / 3, layout="sparse")
+    Input(2 samples, 3 features, int64, scale=0.333333, density=0.33, layout=sparse)
     """
+    if layout not in LAYOUTS:
+        raise InputError(f"layout is {layout!r:.40}; expected one of {LAYOUTS}")
     if isinstance(X, Input):
         if scale is not None and scale != X.scale:
             raise InputError(f"X was prepared with scale {X.scale:g}, not {scale!r}")
-        return X if dtype is None else X.astype(dtype)
+        X = X if dtype is None else X.astype(dtype)
+        return X if layout in ("auto", X.layout) else _with_layout(X, layout)
+    if n_features is not None:
+        X = _from_arrays(X, n_features)
     values, data = _sparse_values(X) if is_sparse(X) else _dense_values(X)
     if values.ndim != 2:
         hint = {0: "", 1: ": one sample is X.reshape(1, -1)"}
@@ -158,10 +211,68 @@ def prepare(X: Any, *, scale: float | None = None, dtype: DTypeLike | None = Non
             raise InputError(f"scale is for integers; X is {data.dtype}: leave scale out")
         if not (is_number(scale) and np.isfinite(scale) and scale != 0):
             raise InputError(f"scale is {scale!r}; expected a finite number other than 0")
-    largest = _largest_magnitude(values, data)
-    density = float(np.count_nonzero(data)) / (values.shape[0] * values.shape[1])
+    largest, counts = _magnitude_and_counts(values, data)
+    density = float(counts.sum()) / (values.shape[0] * values.shape[1])
     prepared = Input(values, 1.0 if scale is None else float(scale), density, largest)
+    if is_sparse(values):
+        prepared = replace(prepared, **_csr_fields(values))
+    chosen = faster_layout(values.shape, density) if layout == "auto" else layout
+    prepared = _with_layout(prepared, chosen, counts)
     return prepared if dtype is None else prepared.astype(dtype)
+
+
+def faster_layout(shape: tuple[int, int], density: float) -> str:
+    """Return "sparse" where to skip zeros is expected to be faster, else "dense"."""
+    n_samples, n_features = shape
+    sparse = n_samples * (COST_OF_NONZERO * density * n_features + COST_OF_ROW)
+    return "sparse" if sparse < n_samples * n_features else "dense"
+
+
+def _with_layout(X: Input, layout: str, counts: NDArray[np.int64] | None = None) -> Input:
+    if layout == "sparse" and X.compressed is None:
+        table = X.values
+        if counts is None:
+            counts = _magnitude_and_counts(table, table)[1]
+        return replace(X, layout=layout, compressed=compress(table, counts))
+    return replace(X, layout=layout)
+
+
+def _csr_fields(values: Any) -> dict[str, Any]:
+    """Return the fields of an ``Input`` that a SciPy matrix fills."""
+    starts = values.indptr.astype(np.int64, copy=False)
+    return {
+        "values": values,
+        "compressed": CSR(starts, values.indices, values.data, values.shape[1]),
+    }
+
+
+def _from_arrays(arrays: Any, n_features: int) -> Any:
+    """Return a SciPy matrix of (values, columns, starts)."""
+    from scipy.sparse import csr_matrix
+
+    if not (isinstance(arrays, tuple) and len(arrays) == 3):
+        raise InputError(
+            f"n_features goes with X=(values, columns, starts), the arrays of CSR; X is "
+            f"{type(arrays).__name__}"
+        )
+    if not (is_number(n_features) and n_features == int(n_features) and n_features > 0):
+        raise InputError(f"n_features is {n_features!r:.40}; expected a whole number above 0")
+    values, columns, starts = (as_array("X", part) for part in arrays)
+    for name, part in (("columns", columns), ("starts", starts)):
+        if part.ndim != 1 or part.dtype.kind not in "iu":
+            raise InputError(
+                f"X has {name} of shape {part.shape} and dtype {part.dtype}; expected a flat array "
+                "of integers"
+            )
+    if values.ndim != 1 or not starts.size:
+        raise InputError(
+            f"X has values of shape {values.shape} and starts of shape {starts.shape}; expected "
+            "flat arrays, with one start more than there are samples"
+        )
+    try:
+        return csr_matrix((values, columns, starts), shape=(len(starts) - 1, int(n_features)))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"X is not a valid sparse matrix: {error}") from error
 
 
 def _dense_values(X: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -205,10 +316,26 @@ def _number_array(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _largest_magnitude(values: Any, data: NDArray[Any]) -> float:
+def _magnitude_and_counts(
+    values: Any, data: NDArray[Any]
+) -> tuple[float, NDArray[np.int64] | NDArray[np.intp]]:
+    """Return the largest magnitude, and the non-zero values of each row: of CSR, those of all.
+
+    Raises
+    ------
+    InputError
+        If a value is not finite.
+    """
+    counts: NDArray[Any]
     if not data.size:
-        return 0.0
-    largest = max(abs(float(data.min())), abs(float(data.max())))
+        return 0.0, np.zeros(1, np.intp)
+    if is_sparse(values):
+        largest, counts = _magnitude(data), np.array([np.count_nonzero(data)])
+    elif data.size >= LARGE:
+        found = scan(data)
+        largest, counts = found.largest, found.counts
+    else:
+        largest, counts = _magnitude(data), np.count_nonzero(data, axis=1)
     if not np.isfinite(largest):
         bad = ~np.isfinite(data)
         count = int(np.count_nonzero(bad))
@@ -217,7 +344,11 @@ def _largest_magnitude(values: Any, data: NDArray[Any]) -> float:
             f"{_position(values, bad)} is {data[bad].flat[0]}{more}; "
             "expected finite numbers: remove or impute such samples"
         )
-    return largest
+    return largest, counts
+
+
+def _magnitude(data: NDArray[Any]) -> float:
+    return max(abs(float(data.min())), abs(float(data.max())))
 
 
 def _position(values: Any, bad: NDArray[np.bool_]) -> str:

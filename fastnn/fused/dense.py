@@ -1,7 +1,7 @@
 """Whole products, cut into tiles, and the panels that they take."""
 
 from fastnn.fused.plan import CHUNK
-from fastnn.fused.tiles import correlate, multiply, pack
+from fastnn.fused.tiles import STRIP, correlate, multiply, pack
 from fastnn.fused.vectors import inner
 
 # Terms of a product that are added before the next tile's: as much of a panel as stays in the first
@@ -103,5 +103,13 @@ def tile_height(tile, vectors, rows):
 def vectors_for(tile, columns):
     """Return the vectors of the panel that so many columns begin with, and lanes of the last."""
     columns = min(columns, tile.width)
+    vectors = (columns + tile.lanes - 1) // tile.lanes
+    return vectors, columns - (vectors - 1) * tile.lanes
+
+
+@inner
+def vectors_for_strip(tile, columns):
+    """Return the vectors of the strip that so many columns begin with, and lanes of the last."""
+    columns = min(columns, STRIP * tile.lanes)
     vectors = (columns + tile.lanes - 1) // tile.lanes
     return vectors, columns - (vectors - 1) * tile.lanes

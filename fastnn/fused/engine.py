@@ -1,4 +1,4 @@
-"""The contract of ``engine.Engine`` on compiled code: checks, windows of samples, errors."""
+"""The contract of ``engine.Engine`` on compiled code: checks, and errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from fastnn.checks import (
     check_state,
 )
 from fastnn.errors import DivergedError
-from fastnn.fused.plan import GRADIENT, PREDICT, TRAIN, UPDATE, plain, writable
+from fastnn.fused.plan import GRADIENT, PREDICT, TRAIN, UPDATE, plain
 from fastnn.fused.run import Run, Runner
 from fastnn.fused.tiles import Tile
 from fastnn.inputs import Input
@@ -31,9 +31,6 @@ from fastnn.optimizers import OptimizerState
 from fastnn.threads import resolve_threads
 
 Array = NDArray[np.floating]
-
-# Samples that are converted at a time, where X is not already what compiled code reads.
-WINDOW = 8192
 
 
 class FusedEngine:
@@ -77,15 +74,11 @@ class FusedEngine:
         if out is None:
             out = np.empty(shape, parameters.dtype)
         check_out(out, shape, parameters)
-        theta, done = writable(parameters.vector), 0
-        everyone = np.arange(samples.n_samples)
-        for X_part, chosen in _parts(samples, everyone, WINDOW, parameters.dtype):
-            here = slice(done, done + len(chosen))
-            with _writable(out[here]) as (result,):
-                self._runner.run(
-                    Run(PREDICT, network, theta, X=X_part, n_samples=len(chosen), result=result)
-                )
-            done += len(chosen)
+        theta, n_samples = plain(parameters.vector), samples.n_samples
+        with _writable(out) as (result,):
+            self._runner.run(
+                Run(PREDICT, network, theta, X=samples, n_samples=n_samples, result=result)
+            )
         return out
 
     def gradient(
@@ -107,8 +100,8 @@ class FusedEngine:
         run = Run(
             GRADIENT,
             network,
-            writable(parameters.vector),
-            X=plain(samples.rows(slice(None), parameters.dtype)),
+            plain(parameters.vector),
+            X=samples,
             y=labels,
             order=np.arange(samples.n_samples),
             weights=weights,
@@ -140,7 +133,7 @@ class FusedEngine:
                 optimizer=optimizer_state.optimizer,
                 step=optimizer_state.step,
                 rates=rates,
-                result=writable(gradient),
+                result=plain(gradient),
             )
             self._runner.run(run)
             optimizer_state.step += 1
@@ -171,62 +164,36 @@ class FusedEngine:
         rates = check_learning_rates(learning_rates, n_batches)
         check_state(optimizer_state, parameters)
 
-        losses, done = np.empty(n_batches), 0
+        if stop is not None and stop.is_set():
+            return np.empty(0)
         with _writable(parameters.vector, *optimizer_state.moments) as (theta, *moments):
-            for X_part, chosen in _parts(samples, indices, batch_size, parameters.dtype):
-                if stop is not None and stop.is_set():
-                    break
-                whole = X_part is samples.values
-                run = Run(
-                    TRAIN,
-                    network,
-                    theta,
-                    moments=moments,
-                    optimizer=optimizer_state.optimizer,
-                    step=optimizer_state.step,
-                    X=X_part,
-                    y=labels if whole else labels[chosen],
-                    order=chosen if whole else np.arange(len(chosen)),
-                    weights=weights if whole or weights is None else weights[chosen],
-                    batch_size=batch_size,
-                    rates=rates[done : done + -(-len(chosen) // batch_size)],
-                    objective=objective,
-                )
-                try:
-                    self._runner.run(run, stop)
-                finally:  # also on Ctrl-C: so far the parameters have moved
-                    losses[done : done + run.batches] = run.losses[: run.batches]
-                    done += run.batches
-                    optimizer_state.step += run.steps
-                if run.diverged:
-                    raise DivergedError(done, float(run.losses[run.batches]), losses[:done].copy())
-                if run.batches < len(run.losses):
-                    break
-        return losses[:done]
+            run = Run(
+                TRAIN,
+                network,
+                theta,
+                moments=moments,
+                optimizer=optimizer_state.optimizer,
+                step=optimizer_state.step,
+                X=samples,
+                y=labels,
+                order=indices,
+                weights=weights,
+                batch_size=batch_size,
+                rates=rates,
+                objective=objective,
+            )
+            try:
+                self._runner.run(run, stop)
+            finally:  # also on Ctrl-C: so far the parameters have moved
+                optimizer_state.step += run.steps
+        losses = run.losses[: run.batches]
+        if run.diverged:
+            raise DivergedError(run.batches, float(run.losses[run.batches]), losses)
+        return losses
 
 
 def _restore(threads: int, tile: Tile | None, always: bool) -> FusedEngine:
     return FusedEngine(threads, tile=tile, always=always)
-
-
-def _parts(
-    samples: Input, indices: NDArray[np.intp], batch_size: int, dtype: np.dtype[np.floating]
-) -> Iterator[tuple[Array, NDArray[np.intp]]]:
-    """Yield X, and which samples to take, in the order given.
-
-    Once, with X as it is, where compiled code can read it. Otherwise some batches at a time, with
-    the rows of X copied out in that order.
-    """
-    if not indices.size:
-        return
-    values = samples.values
-    if values.dtype == dtype and isinstance(values, np.ndarray) and values.flags.aligned:
-        yield values, indices
-        return
-    window = max(1, WINDOW // batch_size) * batch_size
-    for start in range(0, len(indices), window):
-        chosen = indices[start : start + window]
-        yield plain(samples.rows(chosen, dtype)), chosen
 
 
 @contextmanager

@@ -51,7 +51,8 @@ LAYER = np.dtype(
         ("stride", np.int64),
         ("W_panels", np.int64),  # place in the workspace of [W; b], for the way forward
         ("WT_panels", np.int64),  # of [W^T; 0], for the way back
-        ("delta_panels", np.int64),  # of delta, chunk by chunk, where it is wider than one panel
+        ("delta_panels", np.int64),  # of delta, chunk by chunk, if ``has_panels``
+        ("has_panels", np.int64),  # delta is wider than one panel, and its panels are read
     ]
 )
 
@@ -66,6 +67,24 @@ RUN = np.dtype(
         ("optimizer", np.int64),
         ("step", np.int64),  # updates made so far
         ("by_chunks", np.int64),  # threads take whole chunks: see program.py
+        ("is_packed", np.int64),  # the panels of the weights are there from an earlier run
+        ("skips", np.int64),  # the first layer goes from non-zero value to non-zero value
+        ("is_csr", np.int64),  # X has its values without zeros
+        ("is_plain", np.int64),  # the values are what the network sees: of its dtype, not scaled
+        ("X", np.int64),  # address of the values, dense or not, as the caller has them
+        ("X_kind", np.int64),  # place in KINDS
+        ("X_bytes", np.int64),  # of one value
+        ("starts", np.int64),  # of CSR: address of where each row's values start,
+        ("X_columns", np.int64),  # and of their columns,
+        ("columns_kind", np.int64),  # with their place in KINDS
+        ("columns_bytes", np.int64),
+        ("entries", np.int64),  # place in the workspace: each thread's own, for one row's values
+        ("entries_size", np.int64),
+        ("lists", np.int64),  # each thread's own, for the values of its columns of X
+        ("lists_size", np.int64),
+        ("list_places", np.int64),  # place in ``places`` where those of the lists begin
+        ("marks_size", np.int64),  # each thread's part of ``marks``
+        ("zeros", np.int64),  # place in the workspace of a row of zeros
         ("one", np.int64),  # place in the workspace where a 1 stands
         ("columns", np.int64),  # place in the workspace: each thread's own columns of a chunk's
         ("columns_size", np.int64),  # inputs, those of the rows of W at hand
@@ -79,8 +98,14 @@ RUN = np.dtype(
         ("epsilon", np.float64),
         ("weight_decay", np.float64),
         ("alpha", np.float64),
+        ("scale", np.float64),  # of X
     ]
 )
+
+# Types of numbers that X may have.
+KINDS = (
+    "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"
+)  # fmt: skip
 
 
 class Arrays(NamedTuple):
@@ -91,7 +116,6 @@ class Arrays(NamedTuple):
     parameters: NDArray[np.floating]
     moment_1: NDArray[np.floating]  # velocity, or Adam's m
     moment_2: NDArray[np.floating]  # Adam's v
-    X: NDArray[np.floating]  # flat
     y: NDArray[np.int64]
     order: NDArray[np.int64]
     weights: NDArray[np.float64]  # of the samples; empty where all are 1
@@ -101,11 +125,32 @@ class Arrays(NamedTuple):
     partials: NDArray[np.floating]  # the gradients of a batch's chunks, where threads take those
     workspace: NDArray[np.floating]
     addresses: NDArray[np.int64]
-    labels: NDArray[np.int64]  # of the group at hand
+    samples: NDArray[np.int64]  # of the group at hand: which row of X
+    labels: NDArray[np.int64]
     shares: NDArray[np.float64]
     sample_losses: NDArray[np.float64]  # of the batch at hand
     squares: NDArray[np.float64]
+    splits: NDArray[np.int64]  # of the group at hand: where in a row each thread's columns begin
+    cuts: NDArray[np.int64]  # the columns of X, shared out between the threads
+    places: NDArray[np.int32]  # beside the entries and the lists: columns, or places of samples
+    marks: NDArray[np.int32]  # see sparse.py
     control: NDArray[np.int64]  # see program.py
+
+
+# Their dtypes, in that order; None is that of the parameters.
+ARRAY_DTYPES: dict[str, Any] = {
+    "run": RUN,
+    "layers": LAYER,
+    **dict.fromkeys(("parameters", "moment_1", "moment_2")),
+    **dict.fromkeys(("y", "order"), np.int64),
+    **dict.fromkeys(("weights", "rates", "losses"), np.float64),
+    **dict.fromkeys(("result", "partials", "workspace")),
+    **dict.fromkeys(("addresses", "samples", "labels"), np.int64),
+    **dict.fromkeys(("shares", "sample_losses", "squares"), np.float64),
+    **dict.fromkeys(("splits", "cuts"), np.int64),
+    **dict.fromkeys(("places", "marks"), np.int32),
+    "control": np.int64,
+}
 
 
 class Room(NamedTuple):
@@ -122,6 +167,10 @@ class Room(NamedTuple):
         Gradients of chunks that are kept apart.
     whole : bool
         Whether a whole gradient is kept, and not just the part that is at hand.
+    expands : bool
+        Whether rows of X have to be written out as the network sees them.
+    longest : int
+        Values in a row of X, where the first layer skips zeros; else 0.
     """
 
     rows: int
@@ -129,6 +178,8 @@ class Room(NamedTuple):
     batch_size: int
     chunks: int
     whole: bool
+    expands: bool = False
+    longest: int = 0
 
 
 class Plan(NamedTuple):
@@ -141,10 +192,14 @@ class Plan(NamedTuple):
     partials: NDArray[np.floating]
     workspace: NDArray[np.floating]
     addresses: NDArray[np.int64]
+    samples: NDArray[np.int64]
     labels: NDArray[np.int64]
     shares: NDArray[np.float64]
     sample_losses: NDArray[np.float64]
     squares: NDArray[np.float64]
+    splits: NDArray[np.int64]
+    places: NDArray[np.int32]
+    marks: NDArray[np.int32]
     nothing: NDArray[np.floating]
     size: int  # of the large parts together, in numbers
 
@@ -178,11 +233,23 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         layer["A"] = layer["delta"] = take(rows * stride)
         if l < len(layers) - 1:
             layer["delta"] = take(rows * stride)
-        if fan_out > tile.width:
+        skips = l == 0 and room.longest > 0
+        if fan_out > tile.width and not skips:
+            layer["has_panels"] = True
             layer["delta_panels"] = take(padded(rows, CHUNK) * stride)
-        layer["W_panels"] = take((fan_in + 1) * padded(fan_out, tile.lanes))
+        if not skips:
+            layer["W_panels"] = take((fan_in + 1) * padded(fan_out, tile.lanes))
         if l > 0:
             layer["WT_panels"] = take((fan_out + 1) * padded(fan_in, tile.lanes))
+    X_stride = padded_stride(sizes[0], tile)
+    X_rows = take(rows * X_stride) if room.expands and not room.longest else 0
+    entries_size = padded(room.longest, LINE // 4) if room.longest else 0
+    entries = take(members * entries_size)
+    lists_size = rows * entries_size if room.batch_size else 0
+    lists = take(members * lists_size)
+    zeros = take(padded_stride(max(sizes), tile))
+    depth = -(-rows // CHUNK)
+    marks_size = padded((depth + 2) * sizes[0] + 1, LINE // 4) if lists_size else 0
     workspace = aligned(np.zeros(taken + LINE // tile.bytes, tile.dtype))
     workspace[one] = 1
     table = 2 * len(layers) * rows
@@ -190,7 +257,9 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
     for l, layer in enumerate(layers):
         layer["rows"], layer["delta_rows"] = 2 * l * rows, (2 * l + 1) * rows
         tables = [("delta_rows", layer["delta"], layer["stride"])]
-        if l > 0:
+        if l == 0:
+            tables.append(("rows", X_rows, X_stride))
+        else:
             tables.append(("rows", layers[l - 1]["A"], layers[l - 1]["stride"]))
         for name, place, stride in tables:
             begin = workspace.ctypes.data + place * tile.bytes
@@ -204,6 +273,14 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         "group": rows,
         "activation": ACTIVATION[network.activation],
         "by_chunks": room.chunks > 0,
+        "skips": room.longest > 0,
+        "entries": entries,
+        "entries_size": entries_size,
+        "lists": lists,
+        "lists_size": lists_size,
+        "list_places": members * entries_size,
+        "marks_size": marks_size,
+        "zeros": zeros,
         "one": one,
         "columns": columns,
         "columns_size": columns_size,
@@ -222,10 +299,14 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         partials=scratch(room.chunks * parameter, tile.dtype),
         workspace=workspace,
         addresses=addresses,
+        samples=scratch(rows, np.int64),
         labels=scratch(rows, np.int64),
         shares=scratch(rows, np.float64),
         sample_losses=scratch(room.batch_size, np.float64),
         squares=scratch(squares, np.float64),
+        splits=scratch(rows * (members + 1) if lists_size else 0, np.int64),
+        places=scratch(members * (entries_size + lists_size), np.int32),
+        marks=np.zeros(members * marks_size, np.int32),
         nothing=np.zeros(0, tile.dtype),
         size=taken + whole_or_blocks + room.chunks * parameter + room.batch_size,
     )
@@ -246,41 +327,19 @@ def aligned(array: NDArray[Any]) -> NDArray[Any]:
     return array[-array.ctypes.data % LINE // array.itemsize :]
 
 
-def empty_arrays(tile: Tile) -> Arrays:
-    """Return arrays of the types, and nothing else, that compiled code takes."""
-    real, integers, doubles = (np.zeros(0, dtype) for dtype in (tile.dtype, np.int64, np.float64))
-    return Arrays(
-        run=np.zeros(1, RUN),
-        layers=np.zeros(0, LAYER),
-        parameters=real,
-        moment_1=real,
-        moment_2=real,
-        X=read_only(real),
-        y=read_only(integers),
-        order=read_only(integers),
-        weights=read_only(doubles),
-        rates=read_only(doubles),
-        losses=doubles,
-        result=real,
-        partials=real,
-        workspace=real,
-        addresses=integers,
-        labels=integers,
-        shares=doubles,
-        sample_losses=doubles,
-        squares=doubles,
-        control=integers,
-    )
+class Call:
+    """The arrays of a run and what compiled code is given of them: addresses, and a zero."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = arrays
+        numbers = [n for array in arrays for n in (array.ctypes.data, array.size)]
+        self._table = np.array(numbers)
+        self.arguments = self._table.ctypes.data, arrays.parameters.dtype.type(0)
 
 
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a flat view that cannot be written to: one type for compiled code, whatever is given.
-
-    Copied where compiled code could not read it: if it is not contiguous or not aligned.
-    """
-    view = plain(array).reshape(-1).view()
-    view.flags.writeable = False
-    return view
+def readable(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array, flat, that compiled code can read in place; or a copy."""
+    return plain(array).reshape(-1)
 
 
 def plain(array: NDArray[Any]) -> NDArray[Any]:
@@ -289,12 +348,3 @@ def plain(array: NDArray[Any]) -> NDArray[Any]:
     if flags.c_contiguous and flags.aligned:
         return array
     return np.require(array, requirements=["C", "A"])
-
-
-def writable(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array that compiled code can write to in place; or a copy.
-
-    Parameters and gradients have to be, even where they are only read: Numba tells the types apart.
-    """
-    array = plain(array)
-    return array if array.flags.writeable else array.copy()

@@ -22,15 +22,14 @@ from typing import Any
 from numba import njit
 
 from fastnn.fused.barrier import load_atomically, meet
-from fastnn.fused.plan import ABREAST, CHUNK, PREDICT, TRAIN, UPDATE
+from fastnn.fused.plan import ABREAST, ARRAY_DTYPES, CHUNK, PREDICT, TRAIN, UPDATE, Arrays
 from fastnn.fused.samples import predict, propagate
 from fastnn.fused.share import share
 from fastnn.fused.tiles import Tile
-from fastnn.fused.update import step_of
-from fastnn.fused.vectors import ONE, address, inlined, inner, span
+from fastnn.fused.update import move, step_of
+from fastnn.fused.vectors import ONE, address, inlined, inner, span, tuple_of_arrays
 from fastnn.fused.weights import (
     gradient_of_chunk,
-    move,
     move_by_partials,
     move_weights,
     refresh_panels,
@@ -50,6 +49,8 @@ CONTROL_SIZE = 24
 
 DONE, DIVERGED = range(2)
 
+arrays_of = tuple_of_arrays(Arrays, ARRAY_DTYPES)
+
 
 def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:
     """Return the entry for a tile, to be compiled, and ``keep`` it on disk.
@@ -60,15 +61,17 @@ def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:
     # without Numba's runtime nothing can be allocated, and no references are counted: that took
     # a fifth of the time of small networks, and the counters went from core to core
     @njit(nogil=True, cache=keep, error_model="numpy", _nrt=False)
-    def fastnn_run(member, members, a):
-        """Do one thread's part of a run."""
+    def fastnn_run(member, members, table, zero):
+        """Do one thread's part of a run; ``table`` is the address of those of the arrays."""
         version  # noqa: B018
+        a = arrays_of(table, zero)
         mode, counter = a.run[0].mode, address(a.control, COUNTER)
         if member == 0:
             a.control[ENTERED] = 1
         if mode == PREDICT:
-            for l in range(a.layers.size):
-                refresh_panels(tile, member, members, a, l)
+            if not a.run[0].is_packed:
+                for l in range(a.layers.size):
+                    refresh_panels(tile, member, members, a, l)
             meet(counter, ONE, members)
             predict(tile, member, members, a)
             meet(counter, 2, members)
@@ -112,7 +115,7 @@ def take_chunks(tile, member, members, a, start, size, total):
         begin = chunk * CHUNK
         n = min(CHUNK, size - begin)
         offset = begin - place
-        propagate(tile, member, a, start + offset, offset, place, place + n, total)
+        propagate(tile, member, members, a, start + offset, offset, place, place + n, total)
         gradient_of_chunk(tile, member, a, place, n, chunk * a.parameters.size)
 
 
@@ -142,7 +145,7 @@ def train(tile, member, members, a):
                     take_chunks(tile, member, members, a, start, size, total)
                 else:
                     first, last = share(n, tile.height, member, members)
-                    propagate(tile, member, a, start + group, group, first, last, total)
+                    propagate(tile, member, members, a, start + group, group, first, last, total)
                 if member == 0:
                     a.control[STOP_SEEN] = load_atomically(address(a.control, STOP))
                 meet(counter, meeting + 1, members)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from threading import Event
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +13,24 @@ from fastnn.fused.plan import (
     BLOCK,
     CHUNK,
     GROUP,
+    KINDS,
     MOMENTUM,
     NESTEROV,
     PLAIN,
     PREDICT,
     Arrays,
+    Call,
     Plan,
     Room,
     make_plan,
-    read_only,
+    plain,
+    readable,
 )
 from fastnn.fused.program import BATCHES, CONTROL_SIZE, DIVERGED, STATUS, STEPS
 from fastnn.fused.team import Teams, take_part, wait_outside
 from fastnn.fused.tiles import Tile, host_tile
 from fastnn.fused.vectors import BYTES
+from fastnn.inputs import Input, is_sparse
 from fastnn.network import Network
 from fastnn.objective import Objective
 from fastnn.optimizers import SGD, Optimizer
@@ -41,14 +45,90 @@ WORK_OF_A_CALL = 1e7
 # As many numbers in the gradients of a batch's chunks are worth keeping apart.
 MANY_GRADIENTS = 1 << 18
 
+# To predict so few samples, or of so few non-zero values: see ``prefers_lists``.
+FEW_SAMPLES = 4
+DENSITY_OF_LISTS = 0.3
+
+# What to move a row of weights costs, in values of X that add to its gradient.
+COST_OF_ROW = 6.0
+
 # From so many on, the calling thread waits outside compiled code, where it can see Ctrl-C.
 LONG_WORK = 1e9
 
-NO_INTEGERS, NO_DOUBLES = read_only(np.zeros(0, np.int64)), read_only(np.zeros(0))
+NO_INTEGERS, NO_DOUBLES = np.zeros(0, np.int64), np.zeros(0)
 
 # Plans are kept for the next run of the same shape: so many, of so many numbers.
 KEPT_PLANS = 4
 KEPT_SIZE = 16_000_000
+
+
+class Source:
+    """Where compiled code finds X, and in what form.
+
+    Attributes
+    ----------
+    record : tuple
+        The fields of ``RUN`` that tell it, in the order of ``FIELDS``.
+    expands : bool
+        Whether rows have to be written out as the network sees them.
+    longest : int
+        Where the first layer skips zeros: most values of a row; else 0.
+    """
+
+    FIELDS: ClassVar[list[str]] = [
+        "X", "X_kind", "X_bytes", "is_csr", "is_plain", "scale", "starts", "X_columns",
+        "columns_kind", "columns_bytes",
+    ]  # fmt: skip
+
+    def __init__(self, X: Input, dtype: np.dtype[np.floating], mode: int) -> None:
+        csr = X.compressed
+        if X.layout == "dense" and not is_sparse(X.values):
+            csr = None
+        if csr is None:
+            self._kept = values, starts, columns = plain(X.values), NO_INTEGERS, NO_INTEGERS
+        else:
+            self._kept = values, starts, columns = (
+                readable(csr.values), readable(csr.starts), _columns(csr.columns)
+            )  # fmt: skip
+        self._csr = csr
+        is_plain = values.dtype == dtype and X.scale == 1.0
+        self.record = (
+            values.ctypes.data, KINDS.index(values.dtype.name), values.itemsize, csr is not None,
+            is_plain, X.scale, starts.ctypes.data, columns.ctypes.data,
+            KINDS.index(columns.dtype.name), columns.itemsize,
+        )  # fmt: skip
+        self.longest = 0
+        if csr is not None and X.layout == "sparse":
+            self.longest = max(csr.longest, 1)
+        elif mode == PREDICT and csr is None and prefers_lists(X):
+            self.longest = X.n_features
+        self.expands = not self.longest and not (is_plain and csr is None)
+
+    def cuts(self, members: int, moves_all: bool) -> NDArray[np.int64]:
+        """Share the columns out: each thread's first, and the end, as even in work as they allow."""
+        if not self.longest or self._csr is None:
+            return NO_INTEGERS
+        n_features = self._csr.n_features
+        if members == 1:
+            return np.array([0, n_features])
+        entries = CHUNK * self._csr.values_per_row
+        work = entries + COST_OF_ROW * (1.0 if moves_all else np.minimum(entries, 1.0))
+        total = np.cumsum(work)
+        cuts = np.searchsorted(total, total[-1] * np.arange(members + 1) / members)
+        cuts[0], cuts[-1] = 0, n_features
+        return cuts.astype(np.int64)
+
+
+def _columns(columns: NDArray[Any]) -> NDArray[Any]:
+    return readable(columns if columns.dtype.name in KINDS else columns.astype(np.int64))
+
+
+def prefers_lists(X: Input) -> bool:
+    """Tell whether to predict from lists of each row's non-zero values, made on the way.
+
+    That needs no panels of W, which pays for a few samples, and for more if they are sparse.
+    """
+    return X.n_samples <= FEW_SAMPLES or X.density < DENSITY_OF_LISTS
 
 
 class Run:
@@ -72,7 +152,7 @@ class Run:
         moments: Sequence[Array] = (),
         optimizer: Optimizer | None = None,
         step: int = 0,
-        X: Array | None = None,
+        X: Input | None = None,
         y: NDArray[np.intp] | None = None,
         order: NDArray[np.intp] | None = None,
         n_samples: int = 0,
@@ -85,7 +165,8 @@ class Run:
         self.mode, self.network, self.parameters = mode, network, parameters
         self.moments, self.step = moments, step
         self.optimizer: Optimizer = SGD() if optimizer is None else optimizer
-        self.X, self.y, self.order, self.weights = X, y, order, weights
+        self.X = None if X is None else Source(X, parameters.dtype, mode)
+        self.y, self.order, self.weights = y, order, weights
         self.n_samples = n_samples if order is None else len(order)
         self.batch_size = min(batch_size, max(self.n_samples, 1))
         self.rates, self.objective, self.result = rates, objective, result
@@ -117,18 +198,22 @@ class Run:
 
     def room(self, members: int) -> Room:
         """Return how much room a team of so many threads needs."""
+        expands, longest = (False, 0) if self.X is None else (self.X.expands, self.X.longest)
         if self.mode == PREDICT:
-            return Room(BLOCK * members, members, 0, 0, False)
+            return Room(BLOCK * members, members, 0, 0, False, expands, longest)
         chunks = -(-self.batch_size // CHUNK)
         even = chunks % members == 0 or chunks >= 2 * members  # no thread is left without work
-        if even and 1 < chunks <= MANY_GRADIENTS // self.parameters.size:
-            return Room(CHUNK * members, members, self.batch_size, chunks, False)
+        if even and not longest and 1 < chunks <= MANY_GRADIENTS // self.parameters.size:
+            return Room(CHUNK * members, members, self.batch_size, chunks, False, expands)
         group = min(self.batch_size, GROUP)
-        return Room(group, members, self.batch_size, 0, self.batch_size > group)
+        whole = self.batch_size > group
+        return Room(group, members, self.batch_size, 0, whole, expands, longest)
 
-    def arrays(self, plan: Plan) -> Arrays:
+    def arrays(self, plan: Plan, members: int) -> Arrays:
         """Return what compiled code takes; the plan is this run's alone until it ends."""
         plan.run["step"] = self.step
+        if self.X is not None:
+            plan.run[Source.FIELDS] = self.X.record
         purpose = (self.mode, self.n_samples, self.batch_size, self.optimizer, self.objective)
         if plan.purpose != [purpose]:  # most often, it is the next of many steps
             plan.purpose[:] = [purpose]
@@ -142,22 +227,31 @@ class Run:
             parameters=self.parameters,
             moment_1=moments[0],
             moment_2=moments[1] if len(self.moments) > 1 else none,
-            X=read_only(none if self.X is None else self.X),
-            y=NO_INTEGERS if self.y is None else read_only(self.y),
-            order=NO_INTEGERS if self.order is None else read_only(self.order),
-            weights=NO_DOUBLES if self.weights is None else read_only(self.weights),
-            rates=NO_DOUBLES if self.rates is None else read_only(self.rates),
+            y=NO_INTEGERS if self.y is None else readable(self.y),
+            order=NO_INTEGERS if self.order is None else readable(self.order),
+            weights=NO_DOUBLES if self.weights is None else readable(self.weights),
+            rates=NO_DOUBLES if self.rates is None else readable(self.rates),
             losses=self.losses,
             result=plan.result if self.result is None else self.result.reshape(-1),
             partials=plan.partials,
             workspace=plan.workspace,
             addresses=plan.addresses,
+            samples=plan.samples,
             labels=plan.labels,
             shares=plan.shares,
             sample_losses=plan.sample_losses,
             squares=plan.squares,
+            splits=plan.splits,
+            cuts=NO_INTEGERS if self.X is None else self.X.cuts(members, self._moves_all()),
+            places=plan.places,
+            marks=plan.marks,
             control=self.control,
         )
+
+    def _moves_all(self) -> bool:
+        """Whether weights move also where their gradient is zero."""
+        plain = isinstance(self.optimizer, SGD) and not self.optimizer.momentum
+        return not plain or self.objective.alpha > 0
 
     def _settings(self) -> dict[str, float]:
         """Return what compiled code needs to know besides the plan and the step."""
@@ -200,16 +294,16 @@ class Runner:
         room = run.room(members)
         key = (run.network, tile, room)
         plan = self._plans.pop(key, None) or make_plan(run.network, tile, room)
-        arrays = run.arrays(plan)
+        given = Call(run.arrays(plan, members))
         entry = get_entry(tile)
         if call >= LONG_WORK:
             with self._teams.one() as team:
-                wait_outside(team, entry, members, arrays, stop)
+                wait_outside(team, entry, members, given, stop)
         elif members > 1:
             with self._teams.one() as team:
-                take_part(team, entry, members, arrays)
+                take_part(team, entry, members, given)
         else:
-            entry(0, 1, arrays)
+            entry(0, 1, *given.arguments)
         self._keep(key, plan)
 
     def _keep(self, key: tuple[Any, ...], plan: Plan) -> None:

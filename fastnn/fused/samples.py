@@ -8,21 +8,25 @@ from fastnn.fused.dense import multiply_rows, pack_rows
 from fastnn.fused.head import activate, loss_and_delta, multiply_by_slope, probabilities
 from fastnn.fused.plan import ABREAST, BLOCK, CHUNK, RELU
 from fastnn.fused.share import share
+from fastnn.fused.sparse import forward_rows, write_row
 from fastnn.fused.vectors import NO, address, inner, span
 
 
 @inner
-def forward(tile, a, first, last):
+def forward(tile, member, members, a, first, last):
     """Z_l = A_{l-1} W_l + b_l, A_l = activation(Z_l), for the places first .. last-1."""
     kind, output = a.run[0].activation, a.layers.size - 1
     for l in range(a.layers.size):
         layer = a.layers[l]
         rectify = kind == RELU and l < output
-        multiply_rows(
-            tile, address(a.addresses, layer.rows), first, last, layer.fan_in,
-            address(a.workspace, layer.W_panels), layer.fan_out, rectify,
-            address(a.workspace, layer.A), layer.stride,
-        )  # fmt: skip
+        if l == 0 and a.run[0].skips:
+            forward_rows(tile, member, members, a, first, last, rectify)
+        else:
+            multiply_rows(
+                tile, address(a.addresses, layer.rows), first, last, layer.fan_in,
+                address(a.workspace, layer.W_panels), layer.fan_out, rectify,
+                address(a.workspace, layer.A), layer.stride,
+            )  # fmt: skip
         if l < output and kind != RELU:
             A = span(a.workspace, layer.A + first * layer.stride, (last - first) * layer.stride)
             activate(kind, A)
@@ -48,7 +52,7 @@ def backward(tile, a, first, last):
 def pack_slopes(tile, a, l, first, last):
     """Copy delta_l of the places first .. last-1 to its chunks' panels."""
     layer = a.layers[l]
-    while layer.fan_out > tile.width and first < last:
+    while layer.has_panels and first < last:
         chunk = first // CHUNK * CHUNK
         n = min(chunk + CHUNK, last) - first
         pack_rows(
@@ -59,18 +63,31 @@ def pack_slopes(tile, a, l, first, last):
 
 
 @inner
-def find_samples(a, start, first, last, total):
+def find_row(tile, a, i, sample):
+    """Note, at place i, where a row of X is; write it out if the network cannot read it there."""
+    run = a.run[0]
+    a.samples[i] = sample
+    if run.skips:
+        return
+    if run.is_plain and not run.is_csr:
+        a.addresses[a.layers[0].rows + i] = run.X + sample * run.n_features * run.X_bytes
+    else:
+        place = (a.addresses[a.layers[0].rows + i] - address(a.workspace, 0)) // tile.bytes
+        write_row(a, sample, span(a.workspace, place, run.n_features))
+
+
+@inner
+def find_samples(tile, a, start, first, last, total):
     """Note where the rows of X are, the labels, and each sample's part in the batch's mean."""
-    n_features = a.run[0].n_features
     for i in range(first, last):
         sample = a.order[start + i]
-        a.addresses[i] = address(a.X, sample * n_features)
+        find_row(tile, a, i, sample)
         a.labels[i] = a.y[sample]
         a.shares[i] = (a.weights[sample] if a.weights.size else 1.0) / total
 
 
 @inner
-def propagate(tile, member, a, start, offset, first, last, total):
+def propagate(tile, member, members, a, start, offset, first, last, total):
     """Take the samples ``order[start + first:start + last]`` forward and back.
 
     They stand at the places first .. last-1. What each adds to the loss is noted from
@@ -82,8 +99,8 @@ def propagate(tile, member, a, start, offset, first, last, total):
     for part in range(parts):
         begin = first + (last - first) * part // parts
         end = first + (last - first) * (part + 1) // parts
-        find_samples(a, start, begin, end, total)
-        forward(tile, a, begin, end)
+        find_samples(tile, a, start, begin, end, total)
+        forward(tile, member, members, a, begin, end)
         for i in range(begin, end, ABREAST):
             n = min(ABREAST, end - i)
             loss_and_delta(
@@ -106,8 +123,8 @@ def predict(tile, member, members, a):
     while begin < last:
         n = min(BLOCK, last - begin)
         for i in range(n):
-            a.addresses[place + i] = address(a.X, (begin + i) * run.n_features)
-        forward(tile, a, place, place + n)
+            find_row(tile, a, place + i, begin + i)
+        forward(tile, member, members, a, place, place + n)
         for i in range(0, n, ABREAST):
             m = min(ABREAST, n - i)
             Z = span(a.workspace, output.A + (place + i) * output.stride, m * output.stride)

@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any
 
 from fastnn.fused.compiled import Entry
-from fastnn.fused.plan import Arrays
+from fastnn.fused.plan import Call
 from fastnn.fused.program import ENTERED, STOP
 
 LOOK_EVERY = 0.02  # seconds, at the event that asks for an end
@@ -91,8 +91,8 @@ class _Call:
     written in Python, such as a Semaphore, can be left locked for ever.
     """
 
-    def __init__(self, entry: Entry, members: range, arrays: Arrays) -> None:
-        self.entry, self.arrays, self.count = entry, arrays, members.stop
+    def __init__(self, entry: Entry, members: range, call: Call) -> None:
+        self.entry, self.call, self.count = entry, call, members.stop
         self.left = list(members)
         self.ended: list[int] = []
         self.woken: SimpleQueue[None] = SimpleQueue()
@@ -103,7 +103,7 @@ class _Call:
         except IndexError:
             return
         try:
-            self.entry(member, self.count, self.arrays)
+            self.entry(member, self.count, *self.call.arguments)
         finally:
             self.ended.append(member)
             self.woken.put(None)
@@ -114,36 +114,34 @@ class _Call:
             self.woken.get(timeout=LOOK_EVERY)
 
 
-def take_part(team: Team, entry: Entry, members: int, arrays: Arrays) -> None:
+def take_part(team: Team, entry: Entry, members: int, given: Call) -> None:
     """Run the program as member 0, and the team as the others."""
-    call = _Call(entry, range(1, members), arrays)
+    call = _Call(entry, range(1, members), given)
     try:
         team.send(call, members - 1)
-        entry(0, members, arrays)
+        entry(0, members, *given.arguments)
     except BaseException:  # Ctrl-C: those who wait for member 0 must not wait for ever
-        arrays.control[STOP] = 1
-        while not arrays.control[ENTERED]:
+        given.arrays.control[STOP] = 1
+        while not given.arrays.control[ENTERED]:
             try:
                 team.send(call, members - 1)
-                entry(0, members, arrays)
+                entry(0, members, *given.arguments)
             except KeyboardInterrupt:  # another; ``suppress`` itself could be interrupted
                 continue
         raise
 
 
-def wait_outside(
-    team: Team, entry: Entry, members: int, arrays: Arrays, stop: Event | None
-) -> None:
+def wait_outside(team: Team, entry: Entry, members: int, given: Call, stop: Event | None) -> None:
     """Have the team run the program; ask for an end on ``stop`` or any exception."""
-    call = _Call(entry, range(members), arrays)
+    call = _Call(entry, range(members), given)
     try:
         team.send(call, members)
         while len(call.ended) < members:
             call.wait()
             if stop is not None and stop.is_set():
-                arrays.control[STOP] = 1
+                given.arrays.control[STOP] = 1
     except BaseException:  # Ctrl-C: let them finish the batch that they are in
-        arrays.control[STOP] = 1
+        given.arrays.control[STOP] = 1
         while True:
             try:
                 while len(call.ended) < members:

@@ -45,6 +45,7 @@ from numba.extending import (
 from fastnn.fused.vectors import BYTES, FLOATS, INT32, INT64, Value, loop
 
 LINE = 64  # bytes in a line of the cache
+STRIP = 8  # vectors of a row that ``gather`` adds up at a time: enough chains of FMAs under way
 MOST_VECTORS = 8  # more than the widest tile has
 
 
@@ -254,6 +255,52 @@ def correlate(_, tile, height, vectors, last, A, A_stride, n, D, D_stride, out, 
                 emit.store(builder.fadd(value, old), target, v, edge)
 
         emit.choose(height, vectors, one_tile)
+        return context.get_dummy_value()
+
+    return types.void(tile, *arguments), generate
+
+
+@intrinsic
+def gather(_, tile, vectors, last, places, values, n, rows, stride, start, rectify, out, adds):
+    """Add up multiples of chosen rows: out = start + sum_k values[k] rows[places[k], :], k < n.
+
+    All but ``tile`` are integers: the number of ``vectors`` of a row, at most ``STRIP``, of which
+    the last has ``last`` lanes that count; addresses of the places (int32), the values, the rows
+    with their ``stride`` in elements, ``start`` and ``out``; n is at least 1. ``rectify`` tells to
+    make negative results 0, and ``adds`` to add the sum to what ``out`` holds.
+    """
+    arguments = (vectors, last, places, values, n, rows, stride, start, rectify, out, adds)
+
+    def generate(context, builder, _signature, arguments):
+        emit = _Emitter(builder, tile.tile)
+        vectors, last, places, values, n, rows, stride, start, rectify, out, adds = arguments[1:]
+        mask = emit.mask(last)
+        lowest = ir.Constant(emit.vector, [float("-inf")] * tile.tile.lanes)
+        floor = Value(builder, builder.select(rectify, emit.zero, lowest))
+        places = builder.inttoptr(places, INT32.as_pointer())
+
+        def one_strip(vectors: int) -> None:
+            first = emit.load_vectors(emit.pointer(start), vectors, mask)
+
+            def add(k, chains):
+                place = builder.sext(builder.load(builder.gep(places, [k])), INT64)
+                row = emit.offset(rows, builder.mul(place, stride))
+                number = emit.spread(builder.load(emit.offset(values, k)))
+                loaded = emit.load_vectors(row, vectors, mask)
+                return emit.add_outer_product([number], loaded, chains)
+
+            chains = loop(builder, n, {(0, v): value for v, value in enumerate(first)}, add)
+            before = emit.when(
+                builder.icmp_signed("!=", adds, INT64(0)),
+                lambda: emit.load_vectors(emit.pointer(out), vectors, mask),
+            )
+            for ((_, v), chain), old in zip(chains.items(), before, strict=True):
+                value = Value(builder, builder.fadd(chain, old))  # -0 becomes +0
+                value = value.like(floor).where(value.compare("<", floor), value)  # NaN stays
+                edge = mask if v == vectors - 1 else None
+                emit.store(value.value, emit.pointer(out), v, edge)
+
+        emit.switch(vectors, {v: partial(one_strip, v) for v in range(1, STRIP + 1)})
         return context.get_dummy_value()
 
     return types.void(tile, *arguments), generate

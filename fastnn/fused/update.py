@@ -7,8 +7,8 @@ used. Written so, an optimizer is one loop, whether the run is eight rows or all
 from math import sqrt
 from typing import NamedTuple
 
-from fastnn.fused.plan import ADAM, NESTEROV, PLAIN
-from fastnn.fused.vectors import fma, inner
+from fastnn.fused.plan import ADAM, GRADIENT, NESTEROV, PLAIN
+from fastnn.fused.vectors import fma, inner, span
 
 
 class Step(NamedTuple):
@@ -68,3 +68,39 @@ def update(step, theta, moment_1, moment_2, gradient):
             moment_1[i] = velocity
             ahead = fma(step.momentum, velocity, -pull)
             theta[i] += ahead if step.optimizer == NESTEROV else velocity
+
+
+@inner
+def use(step, a, first, gradient, penalty):
+    """Add ``penalty`` times the parameters to their gradient, and move them or keep it."""
+    if penalty > 0:
+        theta = span(a.parameters, first, gradient.size)
+        add_multiple(gradient, a.parameters.dtype.type(penalty), theta)
+    if a.run[0].mode == GRADIENT:
+        copy(span(a.result, first, gradient.size), gradient)
+    else:
+        move(step, a, first, gradient)
+
+
+@inner
+def add_multiple(gradient, factor, theta):
+    """Gradient += factor * theta."""
+    for i in range(gradient.size):
+        gradient[i] = fma(factor, theta[i], gradient[i])
+
+
+@inner
+def copy(target, source):
+    """Copy numbers, also onto themselves."""
+    for i in range(target.size):
+        target[i] = source[i]
+
+
+@inner
+def move(step, a, first, gradient):
+    """Update the parameters from ``first`` on, as many as the gradient has."""
+    n = gradient.size
+    one = 0 if step.optimizer == PLAIN else n
+    two = n if step.optimizer == ADAM else 0
+    moment_1, moment_2 = span(a.moment_1, first, one), span(a.moment_2, first, two)
+    update(step, span(a.parameters, first, n), moment_1, moment_2, gradient)

@@ -4,11 +4,12 @@ A bias is the weight of an input that is always 1, and its gradient is computed 
 """
 
 from fastnn.fused.dense import block_stride, correlate_rows, pack_block, pack_rows, vectors_for
-from fastnn.fused.plan import ADAM, CHUNK, GRADIENT, PLAIN, PREDICT, SQUARES
+from fastnn.fused.plan import CHUNK, PREDICT, SQUARES
 from fastnn.fused.share import share
+from fastnn.fused.sparse import move_touched
 from fastnn.fused.tiles import turn
-from fastnn.fused.update import update
-from fastnn.fused.vectors import NO, ONE, ZERO, address, fma, inner, span
+from fastnn.fused.update import use
+from fastnn.fused.vectors import NO, ONE, ZERO, address, inner, span
 
 
 @inner
@@ -24,6 +25,9 @@ def move_weights(tile, member, members, a, n, adds, ends, total, step, refreshes
     for l in range(a.layers.size):
         layer = a.layers[l]
         first, last = share(layer.fan_in, tile.height, member, members)
+        if l == 0 and run.skips:
+            move_touched(tile, member, members, a, n, adds, ends, total, step)
+            last = first
         for k in range(first, last, tile.block):
             after = min(k + tile.block, last)
             W = layer.W + k * layer.fan_out
@@ -93,7 +97,7 @@ def gradient_of_biases(tile, a, l, place, n, first, last, out, adds):
 def slopes(tile, a, l, place):
     """Return the address of a chunk's delta and its stride, as ``correlate_rows`` takes it."""
     layer = a.layers[l]
-    if layer.fan_out > tile.width:
+    if layer.has_panels:
         return address(a.workspace, layer.delta_panels + place * layer.stride), 0
     return address(a.workspace, layer.delta + place * layer.stride), layer.stride
 
@@ -132,44 +136,10 @@ def add(target, source):
 
 
 @inner
-def use(step, a, first, gradient, penalty):
-    """Add ``penalty`` times the parameters to their gradient, and move them or keep it."""
-    if penalty > 0:
-        theta = span(a.parameters, first, gradient.size)
-        add_multiple(gradient, a.parameters.dtype.type(penalty), theta)
-    if a.run[0].mode == GRADIENT:
-        copy(span(a.result, first, gradient.size), gradient)
-    else:
-        move(step, a, first, gradient)
-
-
-@inner
-def add_multiple(gradient, factor, theta):
-    """Gradient += factor * theta."""
-    for i in range(gradient.size):
-        gradient[i] = fma(factor, theta[i], gradient[i])
-
-
-@inner
-def copy(target, source):
-    """Copy numbers, also onto themselves."""
-    for i in range(target.size):
-        target[i] = source[i]
-
-
-@inner
-def move(step, a, first, gradient):
-    """Update the parameters from ``first`` on, as many as the gradient has."""
-    n = gradient.size
-    one = 0 if step.optimizer == PLAIN else n
-    two = n if step.optimizer == ADAM else 0
-    moment_1, moment_2 = span(a.moment_1, first, one), span(a.moment_2, first, two)
-    update(step, span(a.parameters, first, n), moment_1, moment_2, gradient)
-
-
-@inner
 def refresh_panels(tile, member, members, a, l):
     """Copy one thread's share of layer l to the panels of [W; b] and of [W^T; 0]."""
+    if l == 0 and a.run[0].skips:
+        return
     first, last = share(a.layers[l].fan_in, tile.height, member, members)
     for k in range(first, last, tile.block):
         refresh_rows(tile, member, a, l, k, min(k + tile.block, last))
@@ -190,6 +160,8 @@ def refresh_rows(tile, member, a, l, first, last):
 def refresh_rest(tile, member, members, a, l):
     """Copy one thread's share of b_l to the panels of [W; b], and of W_l to those of [W^T; 0]."""
     layer = a.layers[l]
+    if l == 0 and a.run[0].skips:
+        return
     first, last = share(layer.fan_out, tile.width, member, members)
     if first < last:
         table = a.run[0].table + member * tile.table
