@@ -27,6 +27,9 @@ BLOCK = 96
 # Samples side by side in the head; vectors of any width up to this divide it.
 ABREAST = 16
 
+# Lists of a thread's entries by column and chunk that have room for whole chunks; more are packed.
+MOST_BUCKETS = 8192
+
 # Weights whose squares are added up at a time.
 SQUARES = 4096
 
@@ -82,6 +85,7 @@ RUN = np.dtype(
         ("entries_size", np.int64),
         ("lists", np.int64),  # each thread's own, for the values of its columns of X
         ("lists_size", np.int64),
+        ("buckets", np.int64),  # every column and chunk has a list of its own: see sparse.py
         ("list_places", np.int64),  # place in ``places`` where those of the lists begin
         ("marks_size", np.int64),  # each thread's part of ``marks``
         ("zeros", np.int64),  # place in the workspace of a row of zeros
@@ -245,11 +249,16 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
     X_rows = take(rows * X_stride) if room.expands and not room.longest else 0
     entries_size = padded(room.longest, LINE // 4) if room.longest else 0
     entries = take(members * entries_size)
-    lists_size = rows * entries_size if room.batch_size else 0
+    cursors = -(-rows // CHUNK) * sizes[0]
+    buckets = cursors <= MOST_BUCKETS
+    lists_size = (cursors * CHUNK if buckets else rows * entries_size) if room.batch_size else 0
+    lists_size = lists_size if room.longest else 0
     lists = take(members * lists_size)
     zeros = take(padded_stride(max(sizes), tile))
-    depth = -(-rows // CHUNK)
-    marks_size = padded((depth + 2) * sizes[0] + 1, LINE // 4) if lists_size else 0
+    marks_size = padded(cursors + 2 * sizes[0] + 1, LINE // 4) if lists_size else 0
+    marks = np.zeros((members, marks_size), np.int32)
+    if buckets and lists_size:
+        marks[:, :cursors] = CHUNK * np.arange(cursors)
     workspace = aligned(np.zeros(taken + LINE // tile.bytes, tile.dtype))
     workspace[one] = 1
     table = 2 * len(layers) * rows
@@ -278,6 +287,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         "entries_size": entries_size,
         "lists": lists,
         "lists_size": lists_size,
+        "buckets": buckets,
         "list_places": members * entries_size,
         "marks_size": marks_size,
         "zeros": zeros,
@@ -306,7 +316,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         squares=scratch(squares, np.float64),
         splits=scratch(rows * (members + 1) if lists_size else 0, np.int64),
         places=scratch(members * (entries_size + lists_size), np.int32),
-        marks=np.zeros(members * marks_size, np.int32),
+        marks=marks.reshape(-1),
         nothing=np.zeros(0, tile.dtype),
         size=taken + whole_or_blocks + room.chunks * parameter + room.batch_size,
     )

@@ -144,7 +144,7 @@ def train(tile, member, members, a):
                 if run.by_chunks:
                     take_chunks(tile, member, members, a, start, size, total)
                 else:
-                    first, last = share(n, tile.height, member, members)
+                    first, last = share(n, ONE if run.skips else tile.height, member, members)
                     propagate(tile, member, members, a, start + group, group, first, last, total)
                 if member == 0:
                     a.control[STOP_SEEN] = load_atomically(address(a.control, STOP))

@@ -25,13 +25,16 @@ move all the same.
 import numpy as np
 
 from fastnn.fused.dense import vectors_for_strip
-from fastnn.fused.plan import CHUNK, KINDS, PLAIN
-from fastnn.fused.tiles import STRIP, gather
+from fastnn.fused.plan import CHUNK, KINDS, PLAIN, TRAIN
+from fastnn.fused.tiles import ADD, LINE, STEP, STRIP, WRITE, gather, prefetch
 from fastnn.fused.update import use
-from fastnn.fused.vectors import NO, ONE, ZERO, address, inner, span, view
+from fastnn.fused.vectors import NO, ONE, address, inner, span, view
 
 U8, I8, U16, I16, U32, I32, U64, I64 = (np.dtype(name).type(0) for name in KINDS[:8])
 F32, F64 = np.float32(0), np.float64(0)
+AHEAD = 8  # samples between asking for a row of X and using it
+NEAR = 256  # bytes of a row of delta that are taken at a time: a chunk's fit into the first cache
+
 UINT16, INT32 = KINDS.index("uint16"), KINDS.index("int32")
 
 
@@ -189,25 +192,35 @@ def forward_rows(tile, member, members, a, first, last, rectify):
     layer, run = a.layers[0], a.run[0]
     W, b = address(a.parameters, layer.W), address(a.parameters, layer.b)
     for i in range(first, last):
+        if i + AHEAD < last:
+            request_row(a, a.samples[i + AHEAD])
+        if i + 2 * AHEAD < last:
+            prefetch(run.starts + 8 * a.samples[i + 2 * AHEAD])
         n, columns, values = entries_of(member, a, a.samples[i])
         if run.lists_size:
             note_splits(members, a, i, view(columns, n, I32))
-        gather_row(
-            tile, columns, values, n, W, layer.fan_out, b, layer.fan_out, rectify,
-            address(a.workspace, layer.A + i * layer.stride), ZERO,
-        )  # fmt: skip
+        out = address(a.workspace, layer.A + i * layer.stride)
+        for column in range(0, layer.fan_out, STRIP * tile.lanes):
+            vectors, lanes = vectors_for_strip(tile, layer.fan_out - column)
+            shift = column * tile.bytes
+            gather(
+                tile, vectors, lanes, columns, values, n, W + shift, layer.fan_out, b + shift,
+                rectify, out + shift, WRITE, real_zero(a),
+            )  # fmt: skip
 
 
 @inner
-def gather_row(tile, places, values, n, rows, stride, start, width, rectify, out, adds):
-    """Out = start + sum_k values[k] rows[places[k], :], strip by strip; see ``tiles.gather``."""
-    for column in range(0, width, STRIP * tile.lanes):
-        vectors, last = vectors_for_strip(tile, width - column)
-        shift = column * tile.bytes
-        gather(
-            tile, vectors, last, places, values, n, rows + shift, stride, start + shift, rectify,
-            out + shift, adds,
-        )  # fmt: skip
+def request_row(a, sample):
+    """Have a row of X fetched into the cache: the rows of a batch lie anywhere in memory."""
+    run = a.run[0]
+    if not run.is_csr:
+        return
+    first, n = bounds_of(a, sample)
+    columns, values = run.X_columns + first * run.columns_bytes, run.X + first * run.X_bytes
+    for k in range(0, n * run.columns_bytes, LINE):
+        prefetch(columns + k)
+    for k in range(0, n * run.X_bytes, LINE):
+        prefetch(values + k)
 
 
 @inner
@@ -246,63 +259,98 @@ def move_touched(tile, member, members, a, n, adds, ends, total, step):
         clear(span(a.result, layer.W + first * layer.fan_out, size))
     penalty = run.alpha / total
     rests = step.optimizer == PLAIN and not penalty > 0
-    touched = sort_by_column(member, members, a, n)
-    gradient_of_touched(tile, member, a, n, touched, whole, rests, step, penalty)
+    depth = (n + CHUNK - 1) // CHUNK
+    if run.buckets:
+        touched = put_in_buckets(member, members, a, n, depth)
+    else:
+        touched = sort_by_column(member, members, a, n, depth)
+    gradient_of_touched(tile, member, a, depth, touched, whole, rests, step, penalty)
+    forget_touched(member, a, depth, touched, whole or rests)
     if whole:
         if ends:
             use_rows(tile, a, first, last, step, penalty)
     elif not rests:
-        move_untouched(tile, member, a, n, first, last, step, penalty)
+        move_untouched(tile, member, a, first, last, step, penalty)
 
 
 @inner
-def marks_of(member, a, n):
-    """Return the chunks in n samples, and where in the marks a thread has its own.
-
-    For each column and chunk, how many entries there are; the columns touched; for each column,
-    whether it is.
-    """
+def marks_of(member, a):
+    """Return where in the marks a thread has its cursors, columns touched, and which are."""
     n_features, size = a.run[0].n_features, a.run[0].marks_size
     end = (member + 1) * size
-    depth = (n + CHUNK - 1) // CHUNK
-    return depth, member * size, end - 2 * n_features - 1, end - n_features
+    return member * size, end - 2 * n_features - 1, end - n_features
 
 
 @inner
-def sort_by_column(member, members, a, n):
-    """Sort the entries of a thread's columns, of n samples; return the number of columns touched.
+def put_in_buckets(member, members, a, n, depth):
+    """Sort the entries of a thread's columns by column; return the number of columns touched.
 
-    The counts become the places where the entries of each touched column and chunk end; they follow
-    each other in the order in which the columns were touched.
+    Each column and chunk has a place of its own for as many entries as a chunk has samples; its
+    cursor is where the next one goes.
     """
     run = a.run[0]
-    depth, counts_begin, touched_begin, seen_begin = marks_of(member, a, n)
-    counts = span(a.marks, counts_begin, depth * run.n_features)
+    n_features, first_column, last_column = run.n_features, a.cuts[member], a.cuts[member + 1]
+    cursor_begin, touched_begin, seen_begin = marks_of(member, a)
+    cursors = span(a.marks, cursor_begin, depth * n_features)
+    put_all(member, members, a, n, depth, cursors)
+    touched = span(a.marks, touched_begin, n_features + 1)
+    seen = span(a.marks, seen_begin, n_features)
+    count = 0
+    for column in range(first_column, last_column):
+        found = 0
+        for number in range(column * depth, (column + 1) * depth):
+            found |= cursors[number] - number * CHUNK
+        touched[count] = column
+        seen[column] = found != 0
+        count += found != 0
+    return count
+
+
+@inner
+def sort_by_column(member, members, a, n, depth):
+    """Sort the entries of a thread's columns by column; return the number of columns touched.
+
+    For many columns, of which few are touched: the entries are counted first. Those of the columns
+    touched follow each other; the cursors end where each column and chunk ends.
+    """
+    run = a.run[0]
+    cursor_begin, touched_begin, seen_begin = marks_of(member, a)
+    cursors = span(a.marks, cursor_begin, depth * run.n_features)
     touched = span(a.marks, touched_begin, run.n_features + 1)
     seen = span(a.marks, seen_begin, run.n_features)
-    place = member * run.entries_size
-    scratch = span(a.places, place, run.entries_size)
-    scratch_values = span(a.workspace, run.entries + place, run.entries_size)
+    scratch = span(a.places, member * run.entries_size, run.entries_size)
     count = 0
     for i in range(n):
         first, size = own_entries(member, members, a, i)
         columns = view(columns_of(a, first, size, scratch), size, I32)
-        count = count_entries(columns, depth, i // CHUNK, counts, touched, seen, count)
+        count = count_entries(columns, depth, i // CHUNK, cursors, touched, seen, count)
     begin = 0
     for t in range(count):
-        for chunk in range(touched[t] * depth, (touched[t] + 1) * depth):
-            size = counts[chunk]
-            counts[chunk] = begin
+        for number in range(touched[t] * depth, (touched[t] + 1) * depth):
+            size = cursors[number]
+            cursors[number] = begin
             begin += size
+    put_all(member, members, a, n, depth, cursors)
+    return count
+
+
+@inner
+def put_all(member, members, a, n, depth, cursors):
+    """Put the entries of a thread's columns, of n samples, where the cursors point."""
+    run = a.run[0]
+    begin = member * run.entries_size
+    scratch = span(a.places, begin, run.entries_size)
+    scratch_values = span(a.workspace, run.entries + begin, run.entries_size)
     lists = member * run.lists_size
     places = span(a.places, run.list_places + lists, run.lists_size)
     values = span(a.workspace, run.lists + lists, run.lists_size)
     for i in range(n):
+        if i + AHEAD < n:
+            request_row(a, a.samples[i + AHEAD])
         first, size = own_entries(member, members, a, i)
         columns = view(columns_of(a, first, size, scratch), size, I32)
         x = view(values_of(a, first, size, scratch_values), size, real_zero(a))
-        put_entries(columns, x, i, depth, i // CHUNK, counts, places, values)
-    return count
+        put_entries(columns, x, i, depth, i // CHUNK, cursors, places, values)
 
 
 @inner
@@ -326,55 +374,78 @@ def count_entries(columns, depth, chunk, counts, touched, seen, count):
 
 
 @inner
-def put_entries(columns, x, i, depth, chunk, counts, places, values):
+def put_entries(columns, x, i, depth, chunk, cursors, places, values):
     """Put a sample's entries at the next places of their columns."""
     for k in range(columns.size):
         number = columns[k] * depth + chunk
-        place = counts[number]
+        place = cursors[number]
         places[place] = i
         values[place] = x[k]
-        counts[number] = place + 1
+        cursors[number] = place + 1
 
 
 @inner
-def gradient_of_touched(tile, member, a, n, count, whole, rests, step, penalty):
-    """Compute the gradients of the rows of W_1 that have entries; use them, or add them up."""
+def gradient_of_touched(tile, member, a, depth, count, whole, rests, step, penalty):
+    """Compute the gradients of the rows of W_1 that have entries; use them, or add them up.
+
+    A strip of the rows at a time, as wide as lets a chunk's delta stay in the first cache.
+    """
     run, layer = a.run[0], a.layers[0]
-    depth, counts_begin, touched_begin, seen_begin = marks_of(member, a, n)
-    counts = span(a.marks, counts_begin, depth * run.n_features)
+    cursor_begin, touched_begin, _ = marks_of(member, a)
+    cursors = span(a.marks, cursor_begin, depth * run.n_features)
     touched = span(a.marks, touched_begin, count)
-    seen = span(a.marks, seen_begin, run.n_features)
     lists = member * run.lists_size
     places = address(a.places, run.list_places + lists)
     values = address(a.workspace, run.lists + lists)
-    D, zeros = address(a.workspace, layer.delta), address(a.workspace, run.zeros)
-    begin = 0
-    for t in range(count):
-        column = touched[t]
-        W = layer.W + column * layer.fan_out
-        dW = W if whole else member * run.block_size
-        adds = ONE if whole else ZERO
-        for chunk in range(column * depth, (column + 1) * depth):
-            end = counts[chunk]
-            counts[chunk] = 0
-            if end > begin:
-                gather_row(
-                    tile, places + 4 * begin, values + tile.bytes * begin, end - begin, D,
-                    layer.stride, zeros, layer.fan_out, NO, address(a.result, dW), adds,
-                )  # fmt: skip
-                adds = ONE
-            begin = end
-        if whole or rests:
-            seen[column] = 0
-        if not whole:
-            use(step, a, W, span(a.result, dW, layer.fan_out), penalty)
+    zeros, own = address(a.workspace, run.zeros), member * run.block_size
+    width = min(NEAR // tile.bytes, STRIP * tile.lanes)
+    straight = rests and depth == 1 and not whole and run.mode == TRAIN
+    for column in range(0, layer.fan_out, width):
+        size = min(width, layer.fan_out - column)
+        vectors, lanes = vectors_for_strip(tile, size)
+        D = address(a.workspace, layer.delta + column)
+        begin = 0
+        for t in range(count):
+            W = layer.W + touched[t] * layer.fan_out + column
+            dW = W if whole else own
+            out, then = address(a.result, dW), ADD if whole else WRITE
+            if straight:
+                out, then = address(a.parameters, W), STEP
+            for number in range(touched[t] * depth, (touched[t] + 1) * depth):
+                if run.buckets:
+                    begin = number * CHUNK
+                end = cursors[number]
+                if end > begin:
+                    gather(
+                        tile, vectors, lanes, places + 4 * begin, values + tile.bytes * begin,
+                        end - begin, D, layer.stride, zeros, NO, out, then, step.rate,
+                    )  # fmt: skip
+                    then = STEP if straight else ADD
+                begin = end
+            if not whole and not straight:
+                use(step, a, W, span(a.result, dW, size), penalty)
 
 
 @inner
-def move_untouched(tile, member, a, n, first, last, step, penalty):
+def forget_touched(member, a, depth, count, forgets_seen):
+    """Set the marks of the columns touched back."""
+    run = a.run[0]
+    cursor_begin, touched_begin, seen_begin = marks_of(member, a)
+    cursors = span(a.marks, cursor_begin, depth * run.n_features)
+    touched = span(a.marks, touched_begin, count)
+    seen = span(a.marks, seen_begin, run.n_features)
+    for t in range(count):
+        for number in range(touched[t] * depth, (touched[t] + 1) * depth):
+            cursors[number] = number * CHUNK if run.buckets else 0
+        if forgets_seen:
+            seen[touched[t]] = 0
+
+
+@inner
+def move_untouched(tile, member, a, first, last, step, penalty):
     """Move the rows first .. last-1 of W_1 that have no entries in the batch."""
     layer, own = a.layers[0], member * a.run[0].block_size
-    _, _, _, seen_begin = marks_of(member, a, n)
+    _, _, seen_begin = marks_of(member, a)
     seen = span(a.marks, seen_begin, a.run[0].n_features)
     k = first
     while k < last:

@@ -46,6 +46,7 @@ from fastnn.fused.vectors import BYTES, FLOATS, INT32, INT64, Value, loop
 
 LINE = 64  # bytes in a line of the cache
 STRIP = 8  # vectors of a row that ``gather`` adds up at a time: enough chains of FMAs under way
+WRITE, ADD, STEP = range(3)  # what becomes of a sum
 MOST_VECTORS = 8  # more than the widest tile has
 
 
@@ -261,22 +262,28 @@ def correlate(_, tile, height, vectors, last, A, A_stride, n, D, D_stride, out, 
 
 
 @intrinsic
-def gather(_, tile, vectors, last, places, values, n, rows, stride, start, rectify, out, adds):
-    """Add up multiples of chosen rows: out = start + sum_k values[k] rows[places[k], :], k < n.
+def gather(
+    _, tile, vectors, last, places, values, n, rows, stride, start, rectify, out, then, rate
+):
+    """Add up multiples of chosen rows: sum = start + sum_k values[k] rows[places[k], :], k < n.
 
-    All but ``tile`` are integers: the number of ``vectors`` of a row, at most ``STRIP``, of which
-    the last has ``last`` lanes that count; addresses of the places (int32), the values, the rows
-    with their ``stride`` in elements, ``start`` and ``out``; n is at least 1. ``rectify`` tells to
-    make negative results 0, and ``adds`` to add the sum to what ``out`` holds.
+    All but ``tile`` and ``rate`` are integers: the number of ``vectors`` of a row, at most
+    ``STRIP``, of which the last has ``last`` lanes that count; addresses of the places (int32), the
+    values, the rows with their ``stride`` in elements, ``start`` and ``out``; n is at least 1.
+    ``then`` says what becomes of the sum: ``WRITE`` writes it to ``out``, with negative results as
+    0 if ``rectify``; ``ADD`` adds it to ``out``; ``STEP`` subtracts ``rate`` times it from ``out``.
     """
-    arguments = (vectors, last, places, values, n, rows, stride, start, rectify, out, adds)
+    arguments = (vectors, last, places, values, n, rows, stride, start, rectify, out, then, rate)
 
     def generate(context, builder, _signature, arguments):
         emit = _Emitter(builder, tile.tile)
-        vectors, last, places, values, n, rows, stride, start, rectify, out, adds = arguments[1:]
+        vectors, last, places, values, n, rows, stride, start, rectify, out, then, rate = arguments[
+            1:
+        ]
         mask = emit.mask(last)
         lowest = ir.Constant(emit.vector, [float("-inf")] * tile.tile.lanes)
         floor = Value(builder, builder.select(rectify, emit.zero, lowest))
+        descent = -Value(builder, emit.spread(rate))
         places = builder.inttoptr(places, INT32.as_pointer())
 
         def one_strip(vectors: int) -> None:
@@ -290,20 +297,44 @@ def gather(_, tile, vectors, last, places, values, n, rows, stride, start, recti
                 return emit.add_outer_product([number], loaded, chains)
 
             chains = loop(builder, n, {(0, v): value for v, value in enumerate(first)}, add)
-            before = emit.when(
-                builder.icmp_signed("!=", adds, INT64(0)),
-                lambda: emit.load_vectors(emit.pointer(out), vectors, mask),
+            sums = [Value(builder, chain) + 0.0 for chain in chains.values()]  # -0 becomes +0
+
+            def finish(result: Callable[[Value, Any], Value], reads: bool) -> None:
+                before = emit.load_vectors(emit.pointer(out), vectors, mask) if reads else sums
+                for v, (value, old) in enumerate(zip(sums, before, strict=True)):
+                    edge = mask if v == vectors - 1 else None
+                    emit.store(result(value, old).value, emit.pointer(out), v, edge)
+
+            emit.switch(
+                then,
+                {  # NaN stays NaN
+                    WRITE: lambda: finish(
+                        lambda z, _: z.like(floor).where(z.compare("<", floor), z), False
+                    ),
+                    ADD: lambda: finish(lambda total, old: total + old, True),
+                    STEP: lambda: finish(lambda total, old: descent.fma(total, old), True),
+                },
             )
-            for ((_, v), chain), old in zip(chains.items(), before, strict=True):
-                value = Value(builder, builder.fadd(chain, old))  # -0 becomes +0
-                value = value.like(floor).where(value.compare("<", floor), value)  # NaN stays
-                edge = mask if v == vectors - 1 else None
-                emit.store(value.value, emit.pointer(out), v, edge)
 
         emit.switch(vectors, {v: partial(one_strip, v) for v in range(1, STRIP + 1)})
         return context.get_dummy_value()
 
     return types.void(tile, *arguments), generate
+
+
+@intrinsic
+def prefetch(_, place):
+    """Ask for the line of the cache at an address; another thread's, or none, does no harm."""
+
+    def generate(context, builder, _signature, arguments):
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        pointer = builder.inttoptr(arguments[0], byte)
+        builder.call(function, [pointer, INT32(0), INT32(3), INT32(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
 
 
 # --- panels --------------------------------------------------------------------------------------
