@@ -27,9 +27,6 @@ BLOCK = 96
 # Samples side by side in the head; vectors of any width up to this divide it.
 ABREAST = 16
 
-# Lists of a thread's entries by column and chunk that have room for whole chunks; more are packed.
-MOST_BUCKETS = 8192
-
 # Weights whose squares are added up at a time.
 SQUARES = 4096
 
@@ -81,11 +78,12 @@ RUN = np.dtype(
         ("X_columns", np.int64),  # and of their columns,
         ("columns_kind", np.int64),  # with their place in KINDS
         ("columns_bytes", np.int64),
+        ("columns_lines", np.int64),  # lines of the cache that a row's columns take on average,
+        ("X_lines", np.int64),  # and its values
         ("entries", np.int64),  # place in the workspace: each thread's own, for one row's values
         ("entries_size", np.int64),
         ("lists", np.int64),  # each thread's own, for the values of its columns of X
         ("lists_size", np.int64),
-        ("buckets", np.int64),  # every column and chunk has a list of its own: see sparse.py
         ("list_places", np.int64),  # place in ``places`` where those of the lists begin
         ("marks_size", np.int64),  # each thread's part of ``marks``
         ("zeros", np.int64),  # place in the workspace of a row of zeros
@@ -138,6 +136,7 @@ class Arrays(NamedTuple):
     cuts: NDArray[np.int64]  # the columns of X, shared out between the threads
     places: NDArray[np.int32]  # beside the entries and the lists: columns, or places of samples
     marks: NDArray[np.int32]  # see sparse.py
+    noted: NDArray[np.int64]  # how many columns each thread has noted in the batch
     control: NDArray[np.int64]  # see program.py
 
 
@@ -153,7 +152,7 @@ ARRAY_DTYPES: dict[str, Any] = {
     **dict.fromkeys(("shares", "sample_losses", "squares"), np.float64),
     **dict.fromkeys(("splits", "cuts"), np.int64),
     **dict.fromkeys(("places", "marks"), np.int32),
-    "control": np.int64,
+    **dict.fromkeys(("noted", "control"), np.int64),
 }
 
 
@@ -204,6 +203,7 @@ class Plan(NamedTuple):
     splits: NDArray[np.int64]
     places: NDArray[np.int32]
     marks: NDArray[np.int32]
+    noted: NDArray[np.int64]
     nothing: NDArray[np.floating]
     size: int  # of the large parts together, in numbers
 
@@ -249,16 +249,10 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
     X_rows = take(rows * X_stride) if room.expands and not room.longest else 0
     entries_size = padded(room.longest, LINE // 4) if room.longest else 0
     entries = take(members * entries_size)
-    cursors = -(-rows // CHUNK) * sizes[0]
-    buckets = cursors <= MOST_BUCKETS
-    lists_size = (cursors * CHUNK if buckets else rows * entries_size) if room.batch_size else 0
-    lists_size = lists_size if room.longest else 0
+    lists_size = CHUNK * entries_size if room.batch_size else 0
     lists = take(members * lists_size)
     zeros = take(padded_stride(max(sizes), tile))
-    marks_size = padded(cursors + 2 * sizes[0] + 1, LINE // 4) if lists_size else 0
-    marks = np.zeros((members, marks_size), np.int32)
-    if buckets and lists_size:
-        marks[:, :cursors] = CHUNK * np.arange(cursors)
+    marks_size = padded(4 * sizes[0] + 1, LINE // 4) if lists_size else 0
     workspace = aligned(np.zeros(taken + LINE // tile.bytes, tile.dtype))
     workspace[one] = 1
     table = 2 * len(layers) * rows
@@ -287,7 +281,6 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         "entries_size": entries_size,
         "lists": lists,
         "lists_size": lists_size,
-        "buckets": buckets,
         "list_places": members * entries_size,
         "marks_size": marks_size,
         "zeros": zeros,
@@ -316,7 +309,8 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         squares=scratch(squares, np.float64),
         splits=scratch(rows * (members + 1) if lists_size else 0, np.int64),
         places=scratch(members * (entries_size + lists_size), np.int32),
-        marks=marks.reshape(-1),
+        marks=np.zeros(members * marks_size, np.int32),
+        noted=scratch(members, np.int64),
         nothing=np.zeros(0, tile.dtype),
         size=taken + whole_or_blocks + room.chunks * parameter + room.batch_size,
     )

@@ -28,7 +28,7 @@ from fastnn.fused.plan import (
 )
 from fastnn.fused.program import BATCHES, CONTROL_SIZE, DIVERGED, STATUS, STEPS
 from fastnn.fused.team import Teams, take_part, wait_outside
-from fastnn.fused.tiles import Tile, host_tile
+from fastnn.fused.tiles import LINE, Tile, host_tile
 from fastnn.fused.vectors import BYTES
 from fastnn.inputs import Input, is_sparse
 from fastnn.network import Network
@@ -48,6 +48,9 @@ MANY_GRADIENTS = 1 << 18
 # To predict so few samples, or of so few non-zero values: see ``prefers_lists``.
 FEW_SAMPLES = 4
 DENSITY_OF_LISTS = 0.3
+
+# Lines of the cache to ask for ahead; the CPU goes on where they end.
+MOST_LINES = 16
 
 # What to move a row of weights costs, in values of X that add to its gradient.
 COST_OF_ROW = 6.0
@@ -77,7 +80,7 @@ class Source:
 
     FIELDS: ClassVar[list[str]] = [
         "X", "X_kind", "X_bytes", "is_csr", "is_plain", "scale", "starts", "X_columns",
-        "columns_kind", "columns_bytes",
+        "columns_kind", "columns_bytes", "columns_lines", "X_lines",
     ]  # fmt: skip
 
     def __init__(self, X: Input, dtype: np.dtype[np.floating], mode: int) -> None:
@@ -92,10 +95,13 @@ class Source:
             )  # fmt: skip
         self._csr = csr
         is_plain = values.dtype == dtype and X.scale == 1.0
+        per_row = columns.size / X.n_samples
         self.record = (
             values.ctypes.data, KINDS.index(values.dtype.name), values.itemsize, csr is not None,
             is_plain, X.scale, starts.ctypes.data, columns.ctypes.data,
             KINDS.index(columns.dtype.name), columns.itemsize,
+            *(min(1 + int(per_row * size / LINE), MOST_LINES)
+              for size in (columns.itemsize, values.itemsize)),
         )  # fmt: skip
         self.longest = 0
         if csr is not None and X.layout == "sparse":
@@ -206,7 +212,8 @@ class Run:
         if even and not longest and 1 < chunks <= MANY_GRADIENTS // self.parameters.size:
             return Room(CHUNK * members, members, self.batch_size, chunks, False, expands)
         group = min(self.batch_size, GROUP)
-        whole = self.batch_size > group
+        straight = self.batch_size <= CHUNK and not self._moves_all()
+        whole = not straight if longest else self.batch_size > group
         return Room(group, members, self.batch_size, 0, whole, expands, longest)
 
     def arrays(self, plan: Plan, members: int) -> Arrays:
@@ -245,6 +252,7 @@ class Run:
             cuts=NO_INTEGERS if self.X is None else self.X.cuts(members, self._moves_all()),
             places=plan.places,
             marks=plan.marks,
+            noted=plan.noted,
             control=self.control,
         )
 

@@ -25,10 +25,10 @@ move all the same.
 import numpy as np
 
 from fastnn.fused.dense import vectors_for_strip
-from fastnn.fused.plan import CHUNK, KINDS, PLAIN, TRAIN
+from fastnn.fused.plan import CHUNK, KINDS, PLAIN
 from fastnn.fused.tiles import ADD, LINE, STEP, STRIP, WRITE, gather, prefetch
 from fastnn.fused.update import use
-from fastnn.fused.vectors import NO, ONE, address, inner, span, view
+from fastnn.fused.vectors import NO, ONE, ZERO, address, hot, inner, span, view
 
 U8, I8, U16, I16, U32, I32, U64, I64 = (np.dtype(name).type(0) for name in KINDS[:8])
 F32, F64 = np.float32(0), np.float64(0)
@@ -74,7 +74,7 @@ def scaled(source, scale, out):
         out[i] = real(source[i]) * scale
 
 
-@inner
+@hot
 def columns_of(a, first, n, scratch):
     """Return the address of the columns, as int32, of n entries of X from number ``first`` on."""
     run = a.run[0]
@@ -95,7 +95,7 @@ def copy_integers(source, out):
         out[i] = source[i]
 
 
-@inner
+@hot
 def values_of(a, first, n, scratch):
     """Return the address of n values of X from number ``first`` on, as the network sees them."""
     run = a.run[0]
@@ -106,7 +106,7 @@ def values_of(a, first, n, scratch):
     return address(scratch, 0)
 
 
-@inner
+@hot
 def bounds_of(a, sample):
     """Return the number of a sample's first entry, and how many it has."""
     starts = view(a.run[0].starts + 8 * sample, 2, I64)
@@ -143,7 +143,7 @@ def spread(columns, a, first, out):
         convert(run.X_kind, run.X + (first + k) * run.X_bytes, ONE, scale, span(out, j, ONE))
 
 
-@inner
+@hot
 def entries_of(member, a, sample):
     """Return how many entries a sample has, at least one, and where its columns and values are.
 
@@ -165,7 +165,7 @@ def entries_of(member, a, sample):
     return n, address(columns, 0), address(values, 0)
 
 
-@inner
+@hot
 def real_zero(a):
     """Return a zero of the parameters' dtype."""
     return a.workspace.dtype.type(0)
@@ -209,21 +209,23 @@ def forward_rows(tile, member, members, a, first, last, rectify):
             )  # fmt: skip
 
 
-@inner
+@hot
 def request_row(a, sample):
-    """Have a row of X fetched into the cache: the rows of a batch lie anywhere in memory."""
+    """Have a row of X fetched into the cache: the rows of a batch lie anywhere in memory.
+
+    As many lines as a row has on average: a number that does not change is foreseen by the CPU.
+    """
     run = a.run[0]
-    if not run.is_csr:
-        return
-    first, n = bounds_of(a, sample)
-    columns, values = run.X_columns + first * run.columns_bytes, run.X + first * run.X_bytes
-    for k in range(0, n * run.columns_bytes, LINE):
-        prefetch(columns + k)
-    for k in range(0, n * run.X_bytes, LINE):
-        prefetch(values + k)
+    if run.is_csr:
+        first = view(run.starts + 8 * sample, ONE, I64)[0]
+        columns, values = run.X_columns + first * run.columns_bytes, run.X + first * run.X_bytes
+        for k in range(run.columns_lines):
+            prefetch(columns + LINE * k)
+        for k in range(run.X_lines):
+            prefetch(values + LINE * k)
 
 
-@inner
+@hot
 def note_splits(members, a, i, columns):
     """Note where, among the entries of the sample at place i, each thread's columns begin."""
     place = i * (members + 1)
@@ -249,111 +251,91 @@ def count_below(columns, cut):
 def move_touched(tile, member, members, a, n, adds, ends, total, step):
     """Compute the gradient of one thread's rows of W_1 from the n samples of a group, and use it.
 
-    ``adds``: the batch had groups before this one. ``ends``: it is the last.
+    ``adds``: the batch had groups before this one. ``ends``: it is the last. In plain SGD rows
+    without entries rest, and in a batch of one chunk the others move straight from the registers.
+    Else the gradient is first added up in the result.
     """
-    run, layer = a.run[0], a.layers[0]
-    whole = a.result.size == a.parameters.size
-    first, last = a.cuts[member], a.cuts[member + 1]
-    if whole and not adds:
-        size = (last - first) * layer.fan_out
-        clear(span(a.result, layer.W + first * layer.fan_out, size))
-    penalty = run.alpha / total
+    penalty = a.run[0].alpha / total
     rests = step.optimizer == PLAIN and not penalty > 0
-    depth = (n + CHUNK - 1) // CHUNK
-    if run.buckets:
-        touched = put_in_buckets(member, members, a, n, depth)
-    else:
-        touched = sort_by_column(member, members, a, n, depth)
-    gradient_of_touched(tile, member, a, depth, touched, whole, rests, step, penalty)
-    forget_touched(member, a, depth, touched, whole or rests)
-    if whole:
-        if ends:
-            use_rows(tile, a, first, last, step, penalty)
-    elif not rests:
-        move_untouched(tile, member, a, first, last, step, penalty)
+    if a.result.size != a.parameters.size:
+        count = sort_by_column(member, members, a, ZERO, n)
+        gather_touched(tile, member, a, count, True, step.rate)
+        return
+    noted = a.noted[member] if adds else ZERO
+    for chunk in range(0, n, CHUNK):
+        count = sort_by_column(member, members, a, chunk, min(n, chunk + CHUNK))
+        noted = note_touched(member, a, count, noted)
+        gather_touched(tile, member, a, count, False, step.rate)
+    a.noted[member] = noted
+    if ends and rests:
+        use_noted(member, a, noted, step)
+    elif ends:
+        use_all(tile, member, a, step, penalty)
 
 
-@inner
+@hot
 def marks_of(member, a):
-    """Return where in the marks a thread has its cursors, columns touched, and which are."""
-    n_features, size = a.run[0].n_features, a.run[0].marks_size
-    end = (member + 1) * size
-    return member * size, end - 2 * n_features - 1, end - n_features
+    """Return where in the marks a thread has its cursors, a chunk's columns, and the batch's.
+
+    Last, for each column, whether it was touched in the batch.
+    """
+    n_features, begin = a.run[0].n_features, member * a.run[0].marks_size
+    return begin, begin + n_features, begin + 2 * n_features + 1, begin + 3 * n_features + 1
 
 
 @inner
-def put_in_buckets(member, members, a, n, depth):
-    """Sort the entries of a thread's columns by column; return the number of columns touched.
+def sort_by_column(member, members, a, begin, end):
+    """Sort the entries of a thread's columns, of a chunk of samples; return how many are touched.
 
-    Each column and chunk has a place of its own for as many entries as a chunk has samples; its
-    cursor is where the next one goes.
+    The entries are counted first. Those of the columns touched follow each other, in the order in
+    which the columns were touched; the cursors end where each column's entries end.
     """
     run = a.run[0]
-    n_features, first_column, last_column = run.n_features, a.cuts[member], a.cuts[member + 1]
-    cursor_begin, touched_begin, seen_begin = marks_of(member, a)
-    cursors = span(a.marks, cursor_begin, depth * n_features)
-    put_all(member, members, a, n, depth, cursors)
-    touched = span(a.marks, touched_begin, n_features + 1)
-    seen = span(a.marks, seen_begin, n_features)
-    count = 0
-    for column in range(first_column, last_column):
-        found = 0
-        for number in range(column * depth, (column + 1) * depth):
-            found |= cursors[number] - number * CHUNK
-        touched[count] = column
-        seen[column] = found != 0
-        count += found != 0
-    return count
-
-
-@inner
-def sort_by_column(member, members, a, n, depth):
-    """Sort the entries of a thread's columns by column; return the number of columns touched.
-
-    For many columns, of which few are touched: the entries are counted first. Those of the columns
-    touched follow each other; the cursors end where each column and chunk ends.
-    """
-    run = a.run[0]
-    cursor_begin, touched_begin, seen_begin = marks_of(member, a)
-    cursors = span(a.marks, cursor_begin, depth * run.n_features)
+    cursor_begin, touched_begin, _, _ = marks_of(member, a)
+    cursors = span(a.marks, cursor_begin, run.n_features)
     touched = span(a.marks, touched_begin, run.n_features + 1)
-    seen = span(a.marks, seen_begin, run.n_features)
-    scratch = span(a.places, member * run.entries_size, run.entries_size)
     count = 0
-    for i in range(n):
+    for i in range(begin, end):
+        if i + AHEAD < end:
+            request_row(a, a.samples[i + AHEAD])
         first, size = own_entries(member, members, a, i)
-        columns = view(columns_of(a, first, size, scratch), size, I32)
-        count = count_entries(columns, depth, i // CHUNK, cursors, touched, seen, count)
-    begin = 0
+        place = run.X_columns + first * run.columns_bytes
+        if run.columns_kind == UINT16:
+            count = count_entries(view(place, size, U16), cursors, touched, count)
+        elif run.columns_kind == INT32:
+            count = count_entries(view(place, size, I32), cursors, touched, count)
+        else:
+            count = count_entries(view(place, size, I64), cursors, touched, count)
+    place = np.int32(0)
     for t in range(count):
-        for number in range(touched[t] * depth, (touched[t] + 1) * depth):
-            size = cursors[number]
-            cursors[number] = begin
-            begin += size
-    put_all(member, members, a, n, depth, cursors)
+        size = cursors[touched[t]]
+        cursors[touched[t]] = place
+        place += size
+    put_all(member, members, a, begin, end, cursors)
     return count
 
 
 @inner
-def put_all(member, members, a, n, depth, cursors):
-    """Put the entries of a thread's columns, of n samples, where the cursors point."""
+def put_all(member, members, a, begin, end, cursors):
+    """Put the entries of a thread's columns, of a chunk of samples, where the cursors point."""
     run = a.run[0]
-    begin = member * run.entries_size
-    scratch = span(a.places, begin, run.entries_size)
-    scratch_values = span(a.workspace, run.entries + begin, run.entries_size)
+    scratch = span(a.workspace, run.entries + member * run.entries_size, run.entries_size)
     lists = member * run.lists_size
     places = span(a.places, run.list_places + lists, run.lists_size)
     values = span(a.workspace, run.lists + lists, run.lists_size)
-    for i in range(n):
-        if i + AHEAD < n:
-            request_row(a, a.samples[i + AHEAD])
+    for i in range(begin, end):
         first, size = own_entries(member, members, a, i)
-        columns = view(columns_of(a, first, size, scratch), size, I32)
-        x = view(values_of(a, first, size, scratch_values), size, real_zero(a))
-        put_entries(columns, x, i, depth, i // CHUNK, cursors, places, values)
+        x = view(values_of(a, first, size, scratch), size, real_zero(a))
+        place = run.X_columns + first * run.columns_bytes
+        if run.columns_kind == UINT16:
+            put_entries(view(place, size, U16), x, i, cursors, places, values)
+        elif run.columns_kind == INT32:
+            put_entries(view(place, size, I32), x, i, cursors, places, values)
+        else:
+            put_entries(view(place, size, I64), x, i, cursors, places, values)
 
 
-@inner
+@hot
 def own_entries(member, members, a, i):
     """Return the number of a thread's first entry of the sample at place i, and how many it has."""
     first, _ = bounds_of(a, a.samples[i])
@@ -361,112 +343,101 @@ def own_entries(member, members, a, i):
     return first + a.splits[place], a.splits[place + 1] - a.splits[place]
 
 
-@inner
-def count_entries(columns, depth, chunk, counts, touched, seen, count):
-    """Count a sample's entries by column, and note columns that have had none before."""
+@hot
+def count_entries(columns, cursors, touched, count):
+    """Count a sample's entries by column, and note columns that have had none in the chunk."""
     for k in range(columns.size):
         column = columns[k]
-        counts[column * depth + chunk] += 1
+        before = cursors[column]
+        cursors[column] = before + 1
         touched[count] = column
-        count += 1 - seen[column]
-        seen[column] = 1
+        count += before == 0
     return count
 
 
-@inner
-def put_entries(columns, x, i, depth, chunk, cursors, places, values):
+@hot
+def put_entries(columns, x, i, cursors, places, values):
     """Put a sample's entries at the next places of their columns."""
     for k in range(columns.size):
-        number = columns[k] * depth + chunk
-        place = cursors[number]
+        column = columns[k]
+        place = cursors[column]
         places[place] = i
         values[place] = x[k]
-        cursors[number] = place + 1
+        cursors[column] = place + 1
 
 
 @inner
-def gradient_of_touched(tile, member, a, depth, count, whole, rests, step, penalty):
-    """Compute the gradients of the rows of W_1 that have entries; use them, or add them up.
+def gather_touched(tile, member, a, count, steps, rate):
+    """Add a chunk's gradients of the rows of W_1 that have entries to the result, or to W_1.
 
-    A strip of the rows at a time, as wide as lets a chunk's delta stay in the first cache.
+    ``steps``: subtract them, times the rate, from W_1. A strip of the rows at a time, as wide as
+    lets a chunk's delta stay in the first cache.
     """
     run, layer = a.run[0], a.layers[0]
-    cursor_begin, touched_begin, _ = marks_of(member, a)
-    cursors = span(a.marks, cursor_begin, depth * run.n_features)
+    cursor_begin, touched_begin, _, _ = marks_of(member, a)
+    cursors = span(a.marks, cursor_begin, run.n_features)
     touched = span(a.marks, touched_begin, count)
     lists = member * run.lists_size
     places = address(a.places, run.list_places + lists)
     values = address(a.workspace, run.lists + lists)
-    zeros, own = address(a.workspace, run.zeros), member * run.block_size
+    out, then = address(a.parameters if steps else a.result, layer.W), STEP if steps else ADD
+    zeros = address(a.workspace, run.zeros)
     width = min(NEAR // tile.bytes, STRIP * tile.lanes)
-    straight = rests and depth == 1 and not whole and run.mode == TRAIN
     for column in range(0, layer.fan_out, width):
-        size = min(width, layer.fan_out - column)
-        vectors, lanes = vectors_for_strip(tile, size)
+        vectors, lanes = vectors_for_strip(tile, min(width, layer.fan_out - column))
         D = address(a.workspace, layer.delta + column)
         begin = 0
         for t in range(count):
-            W = layer.W + touched[t] * layer.fan_out + column
-            dW = W if whole else own
-            out, then = address(a.result, dW), ADD if whole else WRITE
-            if straight:
-                out, then = address(a.parameters, W), STEP
-            for number in range(touched[t] * depth, (touched[t] + 1) * depth):
-                if run.buckets:
-                    begin = number * CHUNK
-                end = cursors[number]
-                if end > begin:
-                    gather(
-                        tile, vectors, lanes, places + 4 * begin, values + tile.bytes * begin,
-                        end - begin, D, layer.stride, zeros, NO, out, then, step.rate,
-                    )  # fmt: skip
-                    then = STEP if straight else ADD
-                begin = end
-            if not whole and not straight:
-                use(step, a, W, span(a.result, dW, size), penalty)
-
-
-@inner
-def forget_touched(member, a, depth, count, forgets_seen):
-    """Set the marks of the columns touched back."""
-    run = a.run[0]
-    cursor_begin, touched_begin, seen_begin = marks_of(member, a)
-    cursors = span(a.marks, cursor_begin, depth * run.n_features)
-    touched = span(a.marks, touched_begin, count)
-    seen = span(a.marks, seen_begin, run.n_features)
+            end = cursors[touched[t]]
+            gather(
+                tile, vectors, lanes, places + 4 * begin, values + tile.bytes * begin, end - begin,
+                D, layer.stride, zeros, NO,
+                out + (touched[t] * layer.fan_out + column) * tile.bytes, then, rate,
+            )  # fmt: skip
+            begin = end
     for t in range(count):
-        for number in range(touched[t] * depth, (touched[t] + 1) * depth):
-            cursors[number] = number * CHUNK if run.buckets else 0
-        if forgets_seen:
-            seen[touched[t]] = 0
+        cursors[touched[t]] = 0
 
 
 @inner
-def move_untouched(tile, member, a, first, last, step, penalty):
-    """Move the rows first .. last-1 of W_1 that have no entries in the batch."""
-    layer, own = a.layers[0], member * a.run[0].block_size
-    _, _, seen_begin = marks_of(member, a)
-    seen = span(a.marks, seen_begin, a.run[0].n_features)
-    k = first
-    while k < last:
-        begin = k
-        while k < last and k - begin < tile.block and not seen[k]:
-            k += 1
-        if k > begin:
-            gradient = span(a.result, own, (k - begin) * layer.fan_out)
-            clear(gradient)
-            use(step, a, layer.W + begin * layer.fan_out, gradient, penalty)
-        else:
-            seen[k] = 0
-            k += 1
-
-
-@inner
-def use_rows(tile, a, first, last, step, penalty):
-    """Use the gradients of the rows first .. last-1 of W_1, which the result holds."""
+def note_touched(member, a, count, noted):
+    """Note the columns that the batch has not touched before, with a gradient of zero so far."""
     layer = a.layers[0]
-    for k in range(first, last, tile.block):
-        W, n = layer.W + k * layer.fan_out, (min(k + tile.block, last) - k) * layer.fan_out
+    _, touched_begin, noted_begin, seen_begin = marks_of(member, a)
+    for t in range(count):
+        column = a.marks[touched_begin + t]
+        if not a.marks[seen_begin + column]:
+            a.marks[seen_begin + column] = 1
+            a.marks[noted_begin + noted] = column
+            noted += 1
+            clear(span(a.result, layer.W + column * layer.fan_out, layer.fan_out))
+    return noted
+
+
+@inner
+def use_noted(member, a, noted, step):
+    """Use the gradients of the rows of W_1 that the batch touched."""
+    layer = a.layers[0]
+    _, _, noted_begin, seen_begin = marks_of(member, a)
+    for t in range(noted):
+        column = a.marks[noted_begin + t]
+        a.marks[seen_begin + column] = 0
+        W = layer.W + column * layer.fan_out
+        use(step, a, W, span(a.result, W, layer.fan_out), 0.0)
+
+
+@inner
+def use_all(tile, member, a, step, penalty):
+    """Use the gradients of all of a thread's rows of W_1: zero where the batch did not touch."""
+    layer, last = a.layers[0], a.cuts[member + 1]
+    _, _, _, seen_begin = marks_of(member, a)
+    for begin in range(a.cuts[member], last, tile.block):
+        end = min(begin + tile.block, last)
+        for k in range(begin, end):
+            if not a.marks[seen_begin + k]:
+                clear(span(a.result, layer.W + k * layer.fan_out, layer.fan_out))
+            a.marks[seen_begin + k] = 0
+        W, n = layer.W + begin * layer.fan_out, (end - begin) * layer.fan_out
         use(step, a, W, span(a.result, W, n), penalty)
 
 

@@ -8,7 +8,7 @@ from math import sqrt
 from typing import NamedTuple
 
 from fastnn.fused.plan import ADAM, GRADIENT, NESTEROV, PLAIN
-from fastnn.fused.vectors import fma, inner, span
+from fastnn.fused.vectors import fma, hot, inner, span
 
 
 class Step(NamedTuple):
@@ -70,7 +70,7 @@ def update(step, theta, moment_1, moment_2, gradient):
             theta[i] += ahead if step.optimizer == NESTEROV else velocity
 
 
-@inner
+@hot
 def use(step, a, first, gradient, penalty):
     """Add ``penalty`` times the parameters to their gradient, and move them or keep it."""
     if penalty > 0:
@@ -96,7 +96,7 @@ def copy(target, source):
         target[i] = source[i]
 
 
-@inner
+@hot
 def move(step, a, first, gradient):
     """Update the parameters from ``first`` on, as many as the gradient has."""
     n = gradient.size

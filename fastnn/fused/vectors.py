@@ -27,6 +27,9 @@ MANTISSA_BITS = {4: 23, 8: 52}
 # others, are inlined before. Together: 16 seconds instead of 38.
 inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 inlined = njit(inline="always")
+# For functions that are called for every sample or row and take all arrays: a call passes each
+# array's seven parts on the stack, which took longer than what such functions do.
+hot = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
 
 # Numba compiles a function anew for each literal it is called with; not for these.
 ZERO, ONE, NO = np.int64(0), np.int64(1), np.bool_(False)
