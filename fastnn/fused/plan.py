@@ -104,10 +104,8 @@ RUN = np.dtype(
     ]
 )
 
-# Types of numbers that X may have.
-KINDS = (
-    "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"
-)  # fmt: skip
+# Types of numbers that X may have in compiled code; its columns are uint16 or int32.
+KINDS = ("uint8", "int8", "uint16", "int16", "int32", "int64", "float32", "float64")
 
 
 class Arrays(NamedTuple):

@@ -22,12 +22,13 @@ from typing import Any
 from numba import njit
 
 from fastnn.fused.barrier import load_atomically, meet
-from fastnn.fused.plan import ABREAST, ARRAY_DTYPES, CHUNK, PREDICT, TRAIN, UPDATE, Arrays
+from fastnn.fused.plan import ABREAST, CHUNK, PREDICT, TRAIN, UPDATE
 from fastnn.fused.samples import predict, propagate
 from fastnn.fused.share import share
+from fastnn.fused.table import arrays_of
 from fastnn.fused.tiles import Tile
 from fastnn.fused.update import move, step_of
-from fastnn.fused.vectors import ONE, address, inlined, inner, span, tuple_of_arrays
+from fastnn.fused.vectors import ONE, address, inlined, inner, span
 from fastnn.fused.weights import (
     gradient_of_chunk,
     move_by_partials,
@@ -48,8 +49,6 @@ ENTERED = 20  # whether member 0 is or was inside
 CONTROL_SIZE = 24
 
 DONE, DIVERGED = range(2)
-
-arrays_of = tuple_of_arrays(Arrays, ARRAY_DTYPES)
 
 
 def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:

@@ -88,10 +88,12 @@ class Source:
         if X.layout == "dense" and not is_sparse(X.values):
             csr = None
         if csr is None:
-            self._kept = values, starts, columns = plain(X.values), NO_INTEGERS, NO_INTEGERS
+            self._kept = values, starts, columns = (
+                _values(X.values, dtype), NO_INTEGERS, np.zeros(0, np.int32)
+            )  # fmt: skip
         else:
             self._kept = values, starts, columns = (
-                readable(csr.values), readable(csr.starts), _columns(csr.columns)
+                _values(csr.values, dtype), readable(csr.starts), _columns(csr.columns)
             )  # fmt: skip
         self._csr = csr
         is_plain = values.dtype == dtype and X.scale == 1.0
@@ -111,7 +113,7 @@ class Source:
         self.expands = not self.longest and not (is_plain and csr is None)
 
     def cuts(self, members: int, moves_all: bool) -> NDArray[np.int64]:
-        """Share the columns out: each thread's first, and the end, as even in work as they allow."""
+        """Share the columns out: each thread's first, and the end; even in work, if they can be."""
         if not self.longest or self._csr is None:
             return NO_INTEGERS
         n_features = self._csr.n_features
@@ -126,7 +128,16 @@ class Source:
 
 
 def _columns(columns: NDArray[Any]) -> NDArray[Any]:
-    return readable(columns if columns.dtype.name in KINDS else columns.astype(np.int64))
+    return readable(
+        columns if columns.dtype.name == "uint16" else columns.astype(np.int32, copy=False)
+    )
+
+
+def _values(values: NDArray[Any], dtype: np.dtype[np.floating]) -> NDArray[Any]:
+    """Return values of one of the ``KINDS``; the largest integers round once, as they would later."""
+    if values.dtype == np.uint32:
+        values = values.astype(np.int64)
+    return plain(values if values.dtype.name in KINDS else values.astype(dtype))
 
 
 def prefers_lists(X: Input) -> bool:

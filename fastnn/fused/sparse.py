@@ -30,12 +30,11 @@ from fastnn.fused.tiles import ADD, LINE, STEP, STRIP, WRITE, gather, prefetch
 from fastnn.fused.update import use
 from fastnn.fused.vectors import NO, ONE, ZERO, address, hot, inner, span, view
 
-U8, I8, U16, I16, U32, I32, U64, I64 = (np.dtype(name).type(0) for name in KINDS[:8])
-F32, F64 = np.float32(0), np.float64(0)
+U8, I8, U16, I16, I32, I64, F32, F64 = (np.dtype(name).type(0) for name in KINDS)
+UINT16 = KINDS.index("uint16")
+
 AHEAD = 8  # samples between asking for a row of X and using it
 NEAR = 256  # bytes of a row of delta that are taken at a time: a chunk's fit into the first cache
-
-UINT16, INT32 = KINDS.index("uint16"), KINDS.index("int32")
 
 
 # --- reading X -----------------------------------------------------------------------------------
@@ -53,14 +52,10 @@ def convert(kind, place, n, scale, out):
     elif kind == 3:
         scaled(view(place, n, I16), scale, out)
     elif kind == 4:
-        scaled(view(place, n, U32), scale, out)
-    elif kind == 5:
         scaled(view(place, n, I32), scale, out)
-    elif kind == 6:
-        scaled(view(place, n, U64), scale, out)
-    elif kind == 7:
+    elif kind == 5:
         scaled(view(place, n, I64), scale, out)
-    elif kind == 8:
+    elif kind == 6:
         scaled(view(place, n, F32), scale, out)
     else:
         scaled(view(place, n, F64), scale, out)
@@ -79,20 +74,12 @@ def columns_of(a, first, n, scratch):
     """Return the address of the columns, as int32, of n entries of X from number ``first`` on."""
     run = a.run[0]
     place = run.X_columns + first * run.columns_bytes
-    if run.columns_kind == INT32:
+    if run.columns_kind != UINT16:
         return place
-    if run.columns_kind == UINT16:
-        copy_integers(view(place, n, U16), scratch)
-    else:
-        copy_integers(view(place, n, I64), scratch)
+    columns = view(place, n, U16)
+    for k in range(n):
+        scratch[k] = columns[k]
     return address(scratch, 0)
-
-
-@inner
-def copy_integers(source, out):
-    """Out = source."""
-    for i in range(source.size):
-        out[i] = source[i]
 
 
 @hot
@@ -124,22 +111,12 @@ def write_row(a, sample, out):
     first, count = bounds_of(a, sample)
     for j in range(n):
         out[j] = 0
-    column_place = run.X_columns + first * run.columns_bytes
-    if run.columns_kind == INT32:
-        spread(view(column_place, count, I32), a, first, out)
-    elif run.columns_kind == UINT16:
-        spread(view(column_place, count, U16), a, first, out)
-    else:
-        spread(view(column_place, count, I64), a, first, out)
-
-
-@inner
-def spread(columns, a, first, out):
-    """out[columns] = values, a few at a time."""
-    run = a.run[0]
-    scale = out.dtype.type(run.scale)
-    for k in range(columns.size):
-        j = columns[k]
+    scale, place = out.dtype.type(run.scale), run.X_columns + first * run.columns_bytes
+    for k in range(count):
+        if run.columns_kind == UINT16:
+            j = np.int64(view(place + 2 * k, ONE, U16)[0])
+        else:
+            j = np.int64(view(place + 4 * k, ONE, I32)[0])
         convert(run.X_kind, run.X + (first + k) * run.X_bytes, ONE, scale, span(out, j, ONE))
 
 
@@ -302,10 +279,8 @@ def sort_by_column(member, members, a, begin, end):
         place = run.X_columns + first * run.columns_bytes
         if run.columns_kind == UINT16:
             count = count_entries(view(place, size, U16), cursors, touched, count)
-        elif run.columns_kind == INT32:
-            count = count_entries(view(place, size, I32), cursors, touched, count)
         else:
-            count = count_entries(view(place, size, I64), cursors, touched, count)
+            count = count_entries(view(place, size, I32), cursors, touched, count)
     place = np.int32(0)
     for t in range(count):
         size = cursors[touched[t]]
@@ -329,10 +304,8 @@ def put_all(member, members, a, begin, end, cursors):
         place = run.X_columns + first * run.columns_bytes
         if run.columns_kind == UINT16:
             put_entries(view(place, size, U16), x, i, cursors, places, values)
-        elif run.columns_kind == INT32:
-            put_entries(view(place, size, I32), x, i, cursors, places, values)
         else:
-            put_entries(view(place, size, I64), x, i, cursors, places, values)
+            put_entries(view(place, size, I32), x, i, cursors, places, values)
 
 
 @hot

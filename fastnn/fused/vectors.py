@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import from_dtype, njit, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
@@ -170,7 +170,7 @@ def span(_, array, first, n):
     def generate(context, builder, signature, arguments):
         values, first, n = arguments
         data = context.make_array(signature.args[0])(context, builder, values).data
-        return _array_at(context, builder, result, builder.gep(data, [first]), n)
+        return array_at(context, builder, result, builder.gep(data, [first]), n)
 
     return result(array, types.int64, types.int64), generate
 
@@ -182,47 +182,14 @@ def view(_, place, n, like):
 
     def generate(context, builder, _signature, arguments):
         place, n, _ = arguments
-        return _array_at(context, builder, result, _pointer(context, builder, result, place), n)
+        pointer = builder.inttoptr(place, context.get_data_type(like).as_pointer())
+        return array_at(context, builder, result, pointer, n)
 
     return result(types.int64, types.int64, like), generate
 
 
-def tuple_of_arrays(kind: Any, dtypes: dict[str, Any]) -> Any:
-    """Return a function of compiled code that makes a named tuple of arrays.
-
-    It takes the address of a table of the arrays' addresses and lengths, and a number of the type
-    of those arrays whose dtype is None.
-    """
-
-    @intrinsic
-    def tuple_of(_, table, like):
-        arrays = [
-            types.Array(like if dtype is None else from_dtype(np.dtype(dtype)), 1, "C")
-            for dtype in dtypes.values()
-        ]
-        result = types.NamedTuple(arrays, kind)
-
-        def generate(context, builder, _signature, arguments):
-            entries = builder.inttoptr(arguments[0], INT64.as_pointer())
-            numbers = [
-                builder.load(builder.gep(entries, [INT64(i)])) for i in range(2 * len(arrays))
-            ]
-            values = [
-                _array_at(context, builder, array, _pointer(context, builder, array, place), n)
-                for array, place, n in zip(arrays, numbers[::2], numbers[1::2], strict=True)
-            ]
-            return context.make_tuple(builder, result, values)
-
-        return result(types.int64, like), generate
-
-    return tuple_of
-
-
-def _pointer(context: Any, builder: Any, array: Any, place: Any) -> Any:
-    return builder.inttoptr(place, context.get_data_type(array.dtype).as_pointer())
-
-
-def _array_at(context: Any, builder: Any, kind: Any, data: Any, n: Any) -> Any:
+def array_at(context: Any, builder: Any, kind: Any, data: Any, n: Any) -> Any:
+    """Write an array of ``kind``, of n numbers from a pointer on."""
     window = context.make_array(kind)(context, builder)
     number = context.get_data_type(kind.dtype)
     size = context.get_constant(types.intp, context.get_abi_sizeof(number))
