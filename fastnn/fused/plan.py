@@ -82,9 +82,8 @@ RUN = np.dtype(
         ("X_lines", np.int64),  # and its values
         ("entries", np.int64),  # place in the workspace: each thread's own, for one row's values
         ("entries_size", np.int64),
-        ("lists", np.int64),  # each thread's own, for the values of its columns of X
+        ("lists", np.int64),  # each thread's own, for pairs of a place and a value
         ("lists_size", np.int64),
-        ("list_places", np.int64),  # place in ``places`` where those of the lists begin
         ("marks_size", np.int64),  # each thread's part of ``marks``
         ("zeros", np.int64),  # place in the workspace of a row of zeros
         ("one", np.int64),  # place in the workspace where a 1 stands
@@ -132,7 +131,7 @@ class Arrays(NamedTuple):
     squares: NDArray[np.float64]
     splits: NDArray[np.int64]  # of the group at hand: where in a row each thread's columns begin
     cuts: NDArray[np.int64]  # the columns of X, shared out between the threads
-    places: NDArray[np.int32]  # beside the entries and the lists: columns, or places of samples
+    places: NDArray[np.int32]  # beside the entries: their columns
     marks: NDArray[np.int32]  # see sparse.py
     noted: NDArray[np.int64]  # how many columns each thread has noted in the batch
     control: NDArray[np.int64]  # see program.py
@@ -247,7 +246,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
     X_rows = take(rows * X_stride) if room.expands and not room.longest else 0
     entries_size = padded(room.longest, LINE // 4) if room.longest else 0
     entries = take(members * entries_size)
-    lists_size = CHUNK * entries_size if room.batch_size else 0
+    lists_size = 2 * CHUNK * entries_size if room.batch_size else 0
     lists = take(members * lists_size)
     zeros = take(padded_stride(max(sizes), tile))
     marks_size = padded(4 * sizes[0] + 1, LINE // 4) if lists_size else 0
@@ -279,7 +278,6 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         "entries_size": entries_size,
         "lists": lists,
         "lists_size": lists_size,
-        "list_places": members * entries_size,
         "marks_size": marks_size,
         "zeros": zeros,
         "one": one,
@@ -306,7 +304,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         sample_losses=scratch(room.batch_size, np.float64),
         squares=scratch(squares, np.float64),
         splits=scratch(rows * (members + 1) if lists_size else 0, np.int64),
-        places=scratch(members * (entries_size + lists_size), np.int32),
+        places=scratch(members * entries_size, np.int32),
         marks=np.zeros(members * marks_size, np.int32),
         noted=scratch(members, np.int64),
         nothing=np.zeros(0, tile.dtype),

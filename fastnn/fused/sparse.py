@@ -181,7 +181,7 @@ def forward_rows(tile, member, members, a, first, last, rectify):
             vectors, lanes = vectors_for_strip(tile, layer.fan_out - column)
             shift = column * tile.bytes
             gather(
-                tile, vectors, lanes, columns, values, n, W + shift, layer.fan_out, b + shift,
+                tile, vectors, lanes, columns, values, ZERO, n, W + shift, layer.fan_out, b + shift,
                 rectify, out + shift, WRITE, real_zero(a),
             )  # fmt: skip
 
@@ -295,17 +295,15 @@ def put_all(member, members, a, begin, end, cursors):
     """Put the entries of a thread's columns, of a chunk of samples, where the cursors point."""
     run = a.run[0]
     scratch = span(a.workspace, run.entries + member * run.entries_size, run.entries_size)
-    lists = member * run.lists_size
-    places = span(a.places, run.list_places + lists, run.lists_size)
-    values = span(a.workspace, run.lists + lists, run.lists_size)
+    pairs = address(a.workspace, run.lists + member * run.lists_size)
     for i in range(begin, end):
         first, size = own_entries(member, members, a, i)
         x = view(values_of(a, first, size, scratch), size, real_zero(a))
         place = run.X_columns + first * run.columns_bytes
         if run.columns_kind == UINT16:
-            put_entries(view(place, size, U16), x, i, cursors, places, values)
+            put_entries(view(place, size, U16), x, i, cursors, pairs)
         else:
-            put_entries(view(place, size, I32), x, i, cursors, places, values)
+            put_entries(view(place, size, I32), x, i, cursors, pairs)
 
 
 @hot
@@ -329,13 +327,17 @@ def count_entries(columns, cursors, touched, count):
 
 
 @hot
-def put_entries(columns, x, i, cursors, places, values):
-    """Put a sample's entries at the next places of their columns."""
+def put_entries(columns, x, i, cursors, pairs):
+    """Put pairs of i and a value of sample i at the next places of their columns.
+
+    In pairs, there are half as many lines of the cache that are written to in turn.
+    """
     for k in range(columns.size):
         column = columns[k]
         place = cursors[column]
-        places[place] = i
-        values[place] = x[k]
+        pair = pairs + 2 * x.itemsize * np.int64(place)
+        view(pair, ONE, I32)[0] = i
+        view(pair + x.itemsize, ONE, x[k])[0] = x[k]
         cursors[column] = place + 1
 
 
@@ -350,9 +352,7 @@ def gather_touched(tile, member, a, count, steps, rate):
     cursor_begin, touched_begin, _, _ = marks_of(member, a)
     cursors = span(a.marks, cursor_begin, run.n_features)
     touched = span(a.marks, touched_begin, count)
-    lists = member * run.lists_size
-    places = address(a.places, run.list_places + lists)
-    values = address(a.workspace, run.lists + lists)
+    pairs, pair = address(a.workspace, run.lists + member * run.lists_size), 2 * tile.bytes
     out, then = address(a.parameters if steps else a.result, layer.W), STEP if steps else ADD
     zeros = address(a.workspace, run.zeros)
     width = min(NEAR // tile.bytes, STRIP * tile.lanes)
@@ -363,8 +363,8 @@ def gather_touched(tile, member, a, count, steps, rate):
         for t in range(count):
             end = cursors[touched[t]]
             gather(
-                tile, vectors, lanes, places + 4 * begin, values + tile.bytes * begin, end - begin,
-                D, layer.stride, zeros, NO,
+                tile, vectors, lanes, pairs + pair * begin, pairs + pair * begin + tile.bytes, pair,
+                end - begin, D, layer.stride, zeros, NO,
                 out + (touched[t] * layer.fan_out + column) * tile.bytes, then, rate,
             )  # fmt: skip
             begin = end

@@ -263,36 +263,43 @@ def correlate(_, tile, height, vectors, last, A, A_stride, n, D, D_stride, out, 
 
 @intrinsic
 def gather(
-    _, tile, vectors, last, places, values, n, rows, stride, start, rectify, out, then, rate
+    _, tile, vectors, last, places, values, step, n, rows, stride, start, rectify, out, then, rate
 ):
     """Add up multiples of chosen rows: sum = start + sum_k values[k] rows[places[k], :], k < n.
 
     All but ``tile`` and ``rate`` are integers: the number of ``vectors`` of a row, at most
-    ``STRIP``, of which the last has ``last`` lanes that count; addresses of the places (int32), the
-    values, the rows with their ``stride`` in elements, ``start`` and ``out``; n is at least 1.
+    ``STRIP``, of which the last has ``last`` lanes that count; addresses of the places (int32) and
+    the values; ``step`` is 0 where each are side by side, or the size in bytes of a pair of both;
+    the number n, at least 1; the address of the rows with their ``stride`` in elements, of
+    ``start`` and ``out``.
     ``then`` says what becomes of the sum: ``WRITE`` writes it to ``out``, with negative results as
     0 if ``rectify``; ``ADD`` adds it to ``out``; ``STEP`` subtracts ``rate`` times it from ``out``.
     """
-    arguments = (vectors, last, places, values, n, rows, stride, start, rectify, out, then, rate)
+    arguments = (
+        vectors, last, places, values, step, n, rows, stride, start, rectify, out, then, rate
+    )  # fmt: skip
 
     def generate(context, builder, _signature, arguments):
         emit = _Emitter(builder, tile.tile)
-        vectors, last, places, values, n, rows, stride, start, rectify, out, then, rate = arguments[
-            1:
-        ]
+        vectors, last, places, values, step, n, rows, stride, start = arguments[1:10]
+        rectify, out, then, rate = arguments[10:]
         mask = emit.mask(last)
         lowest = ir.Constant(emit.vector, [float("-inf")] * tile.tile.lanes)
         floor = Value(builder, builder.select(rectify, emit.zero, lowest))
         descent = -Value(builder, emit.spread(rate))
-        places = builder.inttoptr(places, INT32.as_pointer())
+        paired = builder.icmp_signed("!=", step, INT64(0))
+        place_step = builder.select(paired, step, INT64(4))
+        value_step = builder.select(paired, step, INT64(tile.tile.bytes))
 
         def one_strip(vectors: int) -> None:
             first = emit.load_vectors(emit.pointer(start), vectors, mask)
 
             def add(k, chains):
-                place = builder.sext(builder.load(builder.gep(places, [k])), INT64)
-                row = emit.offset(rows, builder.mul(place, stride))
-                number = emit.spread(builder.load(emit.offset(values, k)))
+                where = builder.add(places, builder.mul(k, place_step))
+                place = builder.load(builder.inttoptr(where, INT32.as_pointer()))
+                row = emit.offset(rows, builder.mul(builder.sext(place, INT64), stride))
+                where = builder.add(values, builder.mul(k, value_step))
+                number = emit.spread(builder.load(emit.pointer(where)))
                 loaded = emit.load_vectors(row, vectors, mask)
                 return emit.add_outer_product([number], loaded, chains)
 
