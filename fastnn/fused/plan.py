@@ -27,6 +27,9 @@ BLOCK = 96
 # Samples side by side in the head; vectors of any width up to this divide it.
 ABREAST = 16
 
+# Vectors of a row of W_1 that a thread has at least, where it does not have whole rows.
+SIDE = 4
+
 # Weights whose squares are added up at a time.
 SQUARES = 4096
 
@@ -85,6 +88,7 @@ RUN = np.dtype(
         ("lists", np.int64),  # each thread's own, for pairs of a place and a value
         ("lists_size", np.int64),
         ("marks_size", np.int64),  # each thread's part of ``marks``
+        ("sides", np.int64),  # parts of W_1, each for as many threads: see sparse.py
         ("zeros", np.int64),  # place in the workspace of a row of zeros
         ("one", np.int64),  # place in the workspace where a 1 stands
         ("columns", np.int64),  # place in the workspace: each thread's own columns of a chunk's
@@ -124,16 +128,17 @@ class Arrays(NamedTuple):
     partials: NDArray[np.floating]  # the gradients of a batch's chunks, where threads take those
     workspace: NDArray[np.floating]
     addresses: NDArray[np.int64]
-    samples: NDArray[np.int64]  # of the group at hand: which row of X
-    labels: NDArray[np.int64]
+    samples: NDArray[np.int64]  # to predict at hand: which row of X
+    labels: NDArray[np.int64]  # of the group at hand
     shares: NDArray[np.float64]
     sample_losses: NDArray[np.float64]  # of the batch at hand
     squares: NDArray[np.float64]
-    splits: NDArray[np.int64]  # of the group at hand: where in a row each thread's columns begin
+    splits: NDArray[np.int64]  # each thread's own: its part of the entries of each sample
     cuts: NDArray[np.int64]  # the columns of X, shared out between the threads
     places: NDArray[np.int32]  # beside the entries: their columns
     marks: NDArray[np.int32]  # see sparse.py
-    noted: NDArray[np.int64]  # how many columns each thread has noted in the batch
+    touched: NDArray[np.int64]  # how many columns each thread has sorted entries of,
+    noted: NDArray[np.int64]  # and noted in the batch
     control: NDArray[np.int64]  # see program.py
 
 
@@ -149,7 +154,7 @@ ARRAY_DTYPES: dict[str, Any] = {
     **dict.fromkeys(("shares", "sample_losses", "squares"), np.float64),
     **dict.fromkeys(("splits", "cuts"), np.int64),
     **dict.fromkeys(("places", "marks"), np.int32),
-    **dict.fromkeys(("noted", "control"), np.int64),
+    **dict.fromkeys(("touched", "noted", "control"), np.int64),
 }
 
 
@@ -200,6 +205,7 @@ class Plan(NamedTuple):
     splits: NDArray[np.int64]
     places: NDArray[np.int32]
     marks: NDArray[np.int32]
+    touched: NDArray[np.int64]
     noted: NDArray[np.int64]
     nothing: NDArray[np.floating]
     size: int  # of the large parts together, in numbers
@@ -249,7 +255,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
     lists_size = 2 * CHUNK * entries_size if room.batch_size else 0
     lists = take(members * lists_size)
     zeros = take(padded_stride(max(sizes), tile))
-    marks_size = padded(4 * sizes[0] + 1, LINE // 4) if lists_size else 0
+    marks_size = padded(5 * sizes[0] + 1, LINE // 4) if lists_size else 0
     workspace = aligned(np.zeros(taken + LINE // tile.bytes, tile.dtype))
     workspace[one] = 1
     table = 2 * len(layers) * rows
@@ -279,6 +285,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         "lists": lists,
         "lists_size": lists_size,
         "marks_size": marks_size,
+        "sides": sides_for(members, sizes[1], tile),
         "zeros": zeros,
         "one": one,
         "columns": columns,
@@ -303,13 +310,20 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         shares=scratch(rows, np.float64),
         sample_losses=scratch(room.batch_size, np.float64),
         squares=scratch(squares, np.float64),
-        splits=scratch(rows * (members + 1) if lists_size else 0, np.int64),
+        splits=scratch(2 * CHUNK * members if lists_size else 0, np.int64),
         places=scratch(members * entries_size, np.int32),
         marks=np.zeros(members * marks_size, np.int32),
+        touched=scratch(members, np.int64),
         noted=scratch(members, np.int64),
         nothing=np.zeros(0, tile.dtype),
         size=taken + whole_or_blocks + room.chunks * parameter + room.batch_size,
     )
+
+
+def sides_for(members: int, fan_out: int, tile: Tile) -> int:
+    """Return how many parts W_1 is cut into, each for as many threads; see sparse.py."""
+    most = max(fan_out // (SIDE * tile.lanes), 1)
+    return max(n for n in range(1, members + 1) if members % n == 0 and n <= most)
 
 
 def padded(n: int, unit: int) -> int:

@@ -25,6 +25,7 @@ from fastnn.fused.barrier import load_atomically, meet
 from fastnn.fused.plan import ABREAST, CHUNK, PREDICT, TRAIN, UPDATE
 from fastnn.fused.samples import predict, propagate
 from fastnn.fused.share import share
+from fastnn.fused.sparse import begin_group, request_next
 from fastnn.fused.table import arrays_of
 from fastnn.fused.tiles import Tile
 from fastnn.fused.update import move, step_of
@@ -114,7 +115,7 @@ def take_chunks(tile, member, members, a, start, size, total):
         begin = chunk * CHUNK
         n = min(CHUNK, size - begin)
         offset = begin - place
-        propagate(tile, member, members, a, start + offset, offset, place, place + n, total)
+        propagate(tile, member, a, start + offset, offset, place, place + n, total)
         gradient_of_chunk(tile, member, a, place, n, chunk * a.parameters.size)
 
 
@@ -143,8 +144,12 @@ def train(tile, member, members, a):
                 if run.by_chunks:
                     take_chunks(tile, member, members, a, start, size, total)
                 else:
+                    if run.skips:
+                        begin_group(tile, member, members, a, start + group, n)
+                        meeting += 1
+                        meet(counter, meeting, members)
                     first, last = share(n, ONE if run.skips else tile.height, member, members)
-                    propagate(tile, member, members, a, start + group, group, first, last, total)
+                    propagate(tile, member, a, start + group, group, first, last, total)
                 if member == 0:
                     a.control[STOP_SEEN] = load_atomically(address(a.control, STOP))
                 meet(counter, meeting + 1, members)
@@ -165,6 +170,7 @@ def train(tile, member, members, a):
                     move_weights(
                         tile, member, members, a, n, group > 0, ends, total, step, refreshes
                     )
+                    request_next(member, members, a, start + group + n)
                 meeting += 2
                 meet(counter, meeting, members)
         if member == 0:

@@ -222,7 +222,7 @@ class Run:
         even = chunks % members == 0 or chunks >= 2 * members  # no thread is left without work
         if even and not longest and 1 < chunks <= MANY_GRADIENTS // self.parameters.size:
             return Room(CHUNK * members, members, self.batch_size, chunks, False, expands)
-        group = min(self.batch_size, GROUP)
+        group = min(self.batch_size, CHUNK if longest else GROUP)
         straight = self.batch_size <= CHUNK and not self._moves_all()
         whole = not straight if longest else self.batch_size > group
         return Room(group, members, self.batch_size, 0, whole, expands, longest)
@@ -263,6 +263,7 @@ class Run:
             cuts=NO_INTEGERS if self.X is None else self.X.cuts(members, self._moves_all()),
             places=plan.places,
             marks=plan.marks,
+            touched=plan.touched,
             noted=plan.noted,
             control=self.control,
         )

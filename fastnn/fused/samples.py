@@ -8,23 +8,23 @@ from fastnn.fused.dense import multiply_rows, pack_rows
 from fastnn.fused.head import activate, loss_and_delta, multiply_by_slope, probabilities
 from fastnn.fused.plan import ABREAST, BLOCK, CHUNK, RELU
 from fastnn.fused.share import share
-from fastnn.fused.sparse import AHEAD, forward_rows, request_row, write_row
-from fastnn.fused.vectors import NO, address, inner, span
+from fastnn.fused.sparse import forward_rows, write_row
+from fastnn.fused.vectors import NO, ZERO, address, inner, span
 
 
 @inner
-def forward(tile, member, members, a, first, last):
-    """Z_l = A_{l-1} W_l + b_l, A_l = activation(Z_l), for the places first .. last-1."""
+def forward(tile, a, first, last):
+    """Z_l = A_{l-1} W_l + b_l, A_l = activation(Z_l), for the places first .. last-1.
+
+    Where the first layer skips zeros, its Z is there already.
+    """
     kind, output = a.run[0].activation, a.layers.size - 1
     for l in range(a.layers.size):
         layer = a.layers[l]
-        rectify = kind == RELU and l < output
-        if l == 0 and a.run[0].skips:
-            forward_rows(tile, member, members, a, first, last, rectify)
-        else:
+        if l > 0 or not a.run[0].skips:
             multiply_rows(
                 tile, address(a.addresses, layer.rows), first, last, layer.fan_in,
-                address(a.workspace, layer.W_panels), layer.fan_out, rectify,
+                address(a.workspace, layer.W_panels), layer.fan_out, kind == RELU and l < output,
                 address(a.workspace, layer.A), layer.stride,
             )  # fmt: skip
         if l < output and kind != RELU:
@@ -66,12 +66,9 @@ def pack_slopes(tile, a, l, first, last):
 def find_row(tile, a, i, sample):
     """Note, at place i, where a row of X is; write it out if the network cannot read it there."""
     run = a.run[0]
-    a.samples[i] = sample
-    if run.skips:
-        return
     if run.is_plain and not run.is_csr:
         a.addresses[a.layers[0].rows + i] = run.X + sample * run.n_features * run.X_bytes
-    else:
+    elif not run.skips:
         place = (a.addresses[a.layers[0].rows + i] - address(a.workspace, 0)) // tile.bytes
         write_row(a, sample, span(a.workspace, place, run.n_features))
 
@@ -87,7 +84,7 @@ def find_samples(tile, a, start, first, last, total):
 
 
 @inner
-def propagate(tile, member, members, a, start, offset, first, last, total):
+def propagate(tile, member, a, start, offset, first, last, total):
     """Take the samples ``order[start + first:start + last]`` forward and back.
 
     They stand at the places first .. last-1. What each adds to the loss is noted from
@@ -100,7 +97,7 @@ def propagate(tile, member, members, a, start, offset, first, last, total):
         begin = first + (last - first) * part // parts
         end = first + (last - first) * (part + 1) // parts
         find_samples(tile, a, start, begin, end, total)
-        forward(tile, member, members, a, begin, end)
+        forward(tile, a, begin, end)
         for i in range(begin, end, ABREAST):
             n = min(ABREAST, end - i)
             loss_and_delta(
@@ -111,10 +108,6 @@ def propagate(tile, member, members, a, start, offset, first, last, total):
         backward(tile, a, begin, end)
         for l in range(a.layers.size):
             pack_slopes(tile, a, l, begin, end)
-    if a.run[0].skips:  # what the thread will read first, once the weights have moved
-        after = start + a.run[0].group + first
-        for i in range(after, min(after + min(AHEAD, last - first), a.order.size)):
-            request_row(a, a.order[i])
 
 
 @inner
@@ -127,8 +120,13 @@ def predict(tile, member, members, a):
     while begin < last:
         n = min(BLOCK, last - begin)
         for i in range(n):
+            a.samples[place + i] = begin + i
             find_row(tile, a, place + i, begin + i)
-        forward(tile, member, members, a, place, place + n)
+        if run.skips:
+            samples = span(a.samples, place, n)
+            rectify = run.activation == RELU and a.layers.size > 1
+            forward_rows(tile, member, a, samples, place, ZERO, a.layers[0].fan_out, rectify)
+        forward(tile, a, place, place + n)
         for i in range(0, n, ABREAST):
             m = min(ABREAST, n - i)
             Z = span(a.workspace, output.A + (place + i) * output.stride, m * output.stride)

@@ -11,12 +11,17 @@ entries of *column* k, ::
 
     dW[k, :] = sum over the entries (i, x) of column k of x delta[i, :]         i ascending
 
-so a batch's entries are sorted by column. Each thread does that for columns of its own, which the
-``cuts`` give it: about as many entries for each. How many it has in every sample was noted on the
-way forward, as ``splits``. It counts the entries of each column and chunk of samples, notes which
-columns have any (``touched``, in the order in which they turn up), gives each its place, and puts
-the entries there. All of that is proportional to the number of entries, not of columns: text has
-tens of thousands of columns, few of which a batch touches.
+so a chunk's entries are sorted by column. Each thread sorts those of columns of its own, the
+``cuts``, about as many entries for each: it counts the entries of each column, notes which columns
+have any (``touched``, in the order in which they turn up), gives each its place, and puts the
+entries there. All of that is proportional to the number of entries, not of columns: text has tens
+of thousands of columns, few of which a chunk touches.
+
+The threads form a grid. Those of one *side* share columns of W, so that these stay in their caches;
+with one side, all of W would go from cache to cache in every step, which with batches of 8 took
+longer than one thread alone. On a side, threads share the samples on the way forward, and the
+columns of X for the gradient. A side has at least ``SIDE`` vectors of a row of W: an entry's column
+and value have to be fetched for each.
 
 Weights whose gradient is zero stay as they are in plain SGD. With momentum, Adam or a penalty they
 move all the same.
@@ -25,7 +30,8 @@ move all the same.
 import numpy as np
 
 from fastnn.fused.dense import vectors_for_strip
-from fastnn.fused.plan import CHUNK, KINDS, PLAIN
+from fastnn.fused.plan import CHUNK, KINDS, PLAIN, RELU
+from fastnn.fused.share import share
 from fastnn.fused.tiles import ADD, LINE, STEP, STRIP, WRITE, gather, prefetch
 from fastnn.fused.update import use
 from fastnn.fused.vectors import NO, ONE, ZERO, address, hot, inner, span, view
@@ -34,7 +40,7 @@ U8, I8, U16, I16, I32, I64, F32, F64 = (np.dtype(name).type(0) for name in KINDS
 UINT16 = KINDS.index("uint16")
 
 AHEAD = 8  # samples between asking for a row of X and using it
-NEAR = 256  # bytes of a row of delta that are taken at a time: a chunk's fit into the first cache
+NEAR = 2**15  # bytes of the rows at hand of delta, or of W: what stays in the first cache
 
 
 # --- reading X -----------------------------------------------------------------------------------
@@ -163,22 +169,40 @@ def list_values(row, columns, values):
 # --- forward -------------------------------------------------------------------------------------
 
 
+@hot
+def own_outputs(tile, member, a):
+    """Return the first and the last of the columns of W_1 that are the thread's side's."""
+    sides = a.run[0].sides
+    return share(a.layers[0].fan_out, tile.lanes, member % sides, sides)
+
+
 @inner
-def forward_rows(tile, member, members, a, first, last, rectify):
-    """Z_1 = X W_1 + b_1 for the places first .. last-1, from the entries of X."""
+def begin_group(tile, member, members, a, start, n):
+    """Take n samples of the order through the first layer, and sort their entries."""
+    run = a.run[0]
+    sides = run.sides
+    first, last = share(n, ONE, member // sides, members // sides)
+    begin, end = own_outputs(tile, member, a)
+    rectify = run.activation == RELU and a.layers.size > 1
+    samples = span(a.order, start + first, last - first)
+    forward_rows(tile, member, a, samples, first, begin, end, rectify)
+    a.touched[member] = sort_by_column(member, a, span(a.order, start, n))
+
+
+@inner
+def forward_rows(tile, member, a, samples, place, begin, end, rectify):
+    """Z_1 = X W_1 + b_1 for some rows of X, from ``place`` on, columns begin .. end-1."""
     layer, run = a.layers[0], a.run[0]
     W, b = address(a.parameters, layer.W), address(a.parameters, layer.b)
-    for i in range(first, last):
-        if i + AHEAD < last:
-            request_row(a, a.samples[i + AHEAD])
-        if i + 2 * AHEAD < last:
-            prefetch(run.starts + 8 * a.samples[i + 2 * AHEAD])
-        n, columns, values = entries_of(member, a, a.samples[i])
-        if run.lists_size:
-            note_splits(members, a, i, view(columns, n, I32))
-        out = address(a.workspace, layer.A + i * layer.stride)
-        for column in range(0, layer.fan_out, STRIP * tile.lanes):
-            vectors, lanes = vectors_for_strip(tile, layer.fan_out - column)
+    for i in range(samples.size):
+        if i + AHEAD < samples.size:
+            request_row(a, samples[i + AHEAD])
+        if i + 2 * AHEAD < samples.size:
+            prefetch(run.starts + 8 * samples[i + 2 * AHEAD])
+        n, columns, values = entries_of(member, a, samples[i])
+        out = address(a.workspace, layer.A + (place + i) * layer.stride)
+        for column in range(begin, end, STRIP * tile.lanes):
+            vectors, lanes = vectors_for_strip(tile, end - column)
             shift = column * tile.bytes
             gather(
                 tile, vectors, lanes, columns, values, ZERO, n, W + shift, layer.fan_out, b + shift,
@@ -202,116 +226,84 @@ def request_row(a, sample):
             prefetch(values + LINE * k)
 
 
-@hot
-def note_splits(members, a, i, columns):
-    """Note where, among the entries of the sample at place i, each thread's columns begin."""
-    place = i * (members + 1)
-    a.splits[place] = 0
-    for m in range(1, members):
-        a.splits[place + m] = count_below(columns, a.cuts[m])
-    a.splits[place + members] = columns.size if a.run[0].is_csr else 0
-
-
 @inner
-def count_below(columns, cut):
-    """Return how many columns are below the cut."""
-    limit, count = np.int32(cut), np.int32(0)
-    for k in range(columns.size):
-        count += np.int32(columns[k] < limit)
-    return count
+def request_next(member, members, a, start):
+    """Have the first rows fetched that a thread will read in the group after this one."""
+    run = a.run[0]
+    n = min(run.group, a.order.size - start)
+    if run.skips and n > 0:
+        first, last = share(n, ONE, member // run.sides, members // run.sides)
+        for i in range(start + first, start + min(last, first + AHEAD)):
+            request_row(a, a.order[i])
 
 
-# --- the weight gradient -------------------------------------------------------------------------
-
-
-@inner
-def move_touched(tile, member, members, a, n, adds, ends, total, step):
-    """Compute the gradient of one thread's rows of W_1 from the n samples of a group, and use it.
-
-    ``adds``: the batch had groups before this one. ``ends``: it is the last. In plain SGD rows
-    without entries rest, and in a batch of one chunk the others move straight from the registers.
-    Else the gradient is first added up in the result.
-    """
-    penalty = a.run[0].alpha / total
-    rests = step.optimizer == PLAIN and not penalty > 0
-    if a.result.size != a.parameters.size:
-        count = sort_by_column(member, members, a, ZERO, n)
-        gather_touched(tile, member, a, count, True, step.rate)
-        return
-    noted = a.noted[member] if adds else ZERO
-    for chunk in range(0, n, CHUNK):
-        count = sort_by_column(member, members, a, chunk, min(n, chunk + CHUNK))
-        noted = note_touched(member, a, count, noted)
-        gather_touched(tile, member, a, count, False, step.rate)
-    a.noted[member] = noted
-    if ends and rests:
-        use_noted(member, a, noted, step)
-    elif ends:
-        use_all(tile, member, a, step, penalty)
+# --- sorting -------------------------------------------------------------------------------------
 
 
 @hot
 def marks_of(member, a):
-    """Return where in the marks a thread has its cursors, a chunk's columns, and the batch's.
+    """Return where a thread's marks are: its cursors, columns touched, their ends; noted, seen.
 
-    Last, for each column, whether it was touched in the batch.
+    Entries are counted, and then put, by the cursors. Of each column touched, ``ends`` tells where
+    its entries end. A batch of more than one chunk notes the columns that it has seen.
     """
-    n_features, begin = a.run[0].n_features, member * a.run[0].marks_size
-    return begin, begin + n_features, begin + 2 * n_features + 1, begin + 3 * n_features + 1
+    n, begin = a.run[0].n_features, member * a.run[0].marks_size
+    return begin, begin + n, begin + 2 * n + 1, begin + 3 * n + 1, begin + 4 * n + 1
 
 
 @inner
-def sort_by_column(member, members, a, begin, end):
+def sort_by_column(member, a, samples):
     """Sort the entries of a thread's columns, of a chunk of samples; return how many are touched.
 
-    The entries are counted first. Those of the columns touched follow each other, in the order in
-    which the columns were touched; the cursors end where each column's entries end.
+    The entries are counted first. Those of the columns touched follow each other.
     """
     run = a.run[0]
-    cursor_begin, touched_begin, _, _ = marks_of(member, a)
+    cursor_begin, touched_begin, ends_begin, _, _ = marks_of(member, a)
     cursors = span(a.marks, cursor_begin, run.n_features)
     touched = span(a.marks, touched_begin, run.n_features + 1)
+    ends = span(a.marks, ends_begin, run.n_features)
+    firsts = span(a.splits, 2 * CHUNK * member, CHUNK)
+    counts = span(a.splits, 2 * CHUNK * member + CHUNK, CHUNK)
+    first_column, last_column = a.cuts[member], a.cuts[member + 1]
     count = 0
-    for i in range(begin, end):
-        if i + AHEAD < end:
-            request_row(a, a.samples[i + AHEAD])
-        first, size = own_entries(member, members, a, i)
+    for i in range(samples.size):
+        if i + AHEAD < samples.size:
+            request_row(a, samples[i + AHEAD])
+        first, n = bounds_of(a, samples[i])
         place = run.X_columns + first * run.columns_bytes
         if run.columns_kind == UINT16:
-            count = count_entries(view(place, size, U16), cursors, touched, count)
+            skipped, size = own_part(view(place, n, U16), first_column, last_column)
+            count = count_entries(view(place + 2 * skipped, size, U16), cursors, touched, count)
         else:
-            count = count_entries(view(place, size, I32), cursors, touched, count)
+            skipped, size = own_part(view(place, n, I32), first_column, last_column)
+            count = count_entries(view(place + 4 * skipped, size, I32), cursors, touched, count)
+        firsts[i], counts[i] = first + skipped, size
     place = np.int32(0)
     for t in range(count):
         size = cursors[touched[t]]
         cursors[touched[t]] = place
         place += size
-    put_all(member, members, a, begin, end, cursors)
+        ends[t] = place
+    put_all(member, a, samples.size, firsts, counts, cursors)
+    for t in range(count):
+        cursors[touched[t]] = 0
     return count
 
 
-@inner
-def put_all(member, members, a, begin, end, cursors):
-    """Put the entries of a thread's columns, of a chunk of samples, where the cursors point."""
-    run = a.run[0]
-    scratch = span(a.workspace, run.entries + member * run.entries_size, run.entries_size)
-    pairs = address(a.workspace, run.lists + member * run.lists_size)
-    for i in range(begin, end):
-        first, size = own_entries(member, members, a, i)
-        x = view(values_of(a, first, size, scratch), size, real_zero(a))
-        place = run.X_columns + first * run.columns_bytes
-        if run.columns_kind == UINT16:
-            put_entries(view(place, size, U16), x, i, cursors, pairs)
-        else:
-            put_entries(view(place, size, I32), x, i, cursors, pairs)
+@hot
+def own_part(columns, first, last):
+    """Return how many of a sample's columns are below ``first``, and how many from there to last."""
+    below = count_below(columns, first) if first > 0 else ZERO
+    return below, count_below(columns, last) - below
 
 
 @hot
-def own_entries(member, members, a, i):
-    """Return the number of a thread's first entry of the sample at place i, and how many it has."""
-    first, _ = bounds_of(a, a.samples[i])
-    place = i * (members + 1) + member
-    return first + a.splits[place], a.splits[place + 1] - a.splits[place]
+def count_below(columns, cut):
+    """Return how many columns are below the cut."""
+    limit, count = np.int32(cut), np.int32(0)
+    for k in range(columns.size):
+        count += np.int32(np.int32(columns[k]) < limit)
+    return np.int64(count)
 
 
 @hot
@@ -324,6 +316,22 @@ def count_entries(columns, cursors, touched, count):
         touched[count] = column
         count += before == 0
     return count
+
+
+@inner
+def put_all(member, a, n, firsts, counts, cursors):
+    """Put a thread's entries of n samples where the cursors point."""
+    run = a.run[0]
+    scratch = span(a.workspace, run.entries + member * run.entries_size, run.entries_size)
+    pairs = address(a.workspace, run.lists + member * run.lists_size)
+    for i in range(n):
+        first, size = firsts[i], counts[i]
+        x = view(values_of(a, first, size, scratch), size, real_zero(a))
+        place = run.X_columns + first * run.columns_bytes
+        if run.columns_kind == UINT16:
+            put_entries(view(place, size, U16), x, i, cursors, pairs)
+        else:
+            put_entries(view(place, size, I32), x, i, cursors, pairs)
 
 
 @hot
@@ -341,77 +349,112 @@ def put_entries(columns, x, i, cursors, pairs):
         cursors[column] = place + 1
 
 
+# --- the weight gradient -------------------------------------------------------------------------
+
+
 @inner
-def gather_touched(tile, member, a, count, steps, rate):
-    """Add a chunk's gradients of the rows of W_1 that have entries to the result, or to W_1.
+def move_touched(tile, member, a, n, adds, ends, total, step):
+    """Compute the gradient of a thread's part of W_1 from the n samples of a group, and use it.
+
+    ``adds``: the batch had groups before this one. ``ends``: it is the last. In plain SGD rows
+    without entries rest, and in a batch of one chunk the others move straight from the registers.
+    Else the gradient is first added up in the result.
+    """
+    penalty = a.run[0].alpha / total
+    rests = step.optimizer == PLAIN and not penalty > 0
+    if a.result.size != a.parameters.size:
+        gather_touched(tile, member, a, n, True, step.rate)
+        return
+    noted = note_touched(tile, member, a, a.noted[member] if adds else ZERO)
+    gather_touched(tile, member, a, n, False, step.rate)
+    a.noted[member] = noted
+    if ends and rests:
+        use_noted(tile, member, a, noted, step)
+    elif ends:
+        use_all(tile, member, a, step, penalty)
+
+
+@inner
+def gather_touched(tile, member, a, n, steps, rate):
+    """Add a chunk's gradients of a thread's part of W_1 to the result, or to W_1.
 
     ``steps``: subtract them, times the rate, from W_1. A strip of the rows at a time, as wide as
-    lets a chunk's delta stay in the first cache.
+    lets delta, of n samples, stay in the first cache.
     """
     run, layer = a.run[0], a.layers[0]
-    cursor_begin, touched_begin, _, _ = marks_of(member, a)
-    cursors = span(a.marks, cursor_begin, run.n_features)
-    touched = span(a.marks, touched_begin, count)
-    pairs, pair = address(a.workspace, run.lists + member * run.lists_size), 2 * tile.bytes
     out, then = address(a.parameters if steps else a.result, layer.W), STEP if steps else ADD
-    zeros = address(a.workspace, run.zeros)
-    width = min(NEAR // tile.bytes, STRIP * tile.lanes)
-    for column in range(0, layer.fan_out, width):
-        vectors, lanes = vectors_for_strip(tile, min(width, layer.fan_out - column))
+    zeros, pair = address(a.workspace, run.zeros), 2 * tile.bytes
+    width = max(NEAR // (n * tile.bytes), tile.lanes) // tile.lanes * tile.lanes
+    width = min(width, STRIP * tile.lanes)
+    begin_output, end_output = own_outputs(tile, member, a)
+    first_owner = member - member % run.sides
+    for column in range(begin_output, end_output, width):
+        vectors, lanes = vectors_for_strip(tile, min(width, end_output - column))
         D = address(a.workspace, layer.delta + column)
-        begin = 0
-        for t in range(count):
-            end = cursors[touched[t]]
-            gather(
-                tile, vectors, lanes, pairs + pair * begin, pairs + pair * begin + tile.bytes, pair,
-                end - begin, D, layer.stride, zeros, NO,
-                out + (touched[t] * layer.fan_out + column) * tile.bytes, then, rate,
-            )  # fmt: skip
-            begin = end
-    for t in range(count):
-        cursors[touched[t]] = 0
+        for owner in range(first_owner, first_owner + run.sides):
+            _, touched_begin, ends_begin, _, _ = marks_of(owner, a)
+            pairs = address(a.workspace, run.lists + owner * run.lists_size)
+            touched = span(a.marks, touched_begin, a.touched[owner])
+            ends = span(a.marks, ends_begin, a.touched[owner])
+            begin = np.int32(0)
+            for t in range(touched.size):
+                end = ends[t]
+                first = pairs + pair * begin
+                gather(
+                    tile, vectors, lanes, first, first + tile.bytes, pair, end - begin, D,
+                    layer.stride, zeros, NO,
+                    out + (touched[t] * layer.fan_out + column) * tile.bytes, then, rate,
+                )  # fmt: skip
+                begin = end
 
 
 @inner
-def note_touched(member, a, count, noted):
+def note_touched(tile, member, a, noted):
     """Note the columns that the batch has not touched before, with a gradient of zero so far."""
-    layer = a.layers[0]
-    _, touched_begin, noted_begin, seen_begin = marks_of(member, a)
-    for t in range(count):
-        column = a.marks[touched_begin + t]
-        if not a.marks[seen_begin + column]:
-            a.marks[seen_begin + column] = 1
-            a.marks[noted_begin + noted] = column
-            noted += 1
-            clear(span(a.result, layer.W + column * layer.fan_out, layer.fan_out))
+    run, layer = a.run[0], a.layers[0]
+    _, _, _, noted_begin, seen_begin = marks_of(member, a)
+    begin_output, end_output = own_outputs(tile, member, a)
+    first_owner = member - member % run.sides
+    for owner in range(first_owner, first_owner + run.sides):
+        _, touched_begin, _, _, _ = marks_of(owner, a)
+        for t in range(a.touched[owner]):
+            column = a.marks[touched_begin + t]
+            if not a.marks[seen_begin + column]:
+                a.marks[seen_begin + column] = 1
+                a.marks[noted_begin + noted] = column
+                noted += 1
+                place = layer.W + column * layer.fan_out + begin_output
+                clear(span(a.result, place, end_output - begin_output))
     return noted
 
 
 @inner
-def use_noted(member, a, noted, step):
-    """Use the gradients of the rows of W_1 that the batch touched."""
+def use_noted(tile, member, a, noted, step):
+    """Use the gradients of a thread's part of W_1, rows that the batch touched."""
     layer = a.layers[0]
-    _, _, noted_begin, seen_begin = marks_of(member, a)
+    _, _, _, noted_begin, seen_begin = marks_of(member, a)
+    begin, end = own_outputs(tile, member, a)
     for t in range(noted):
         column = a.marks[noted_begin + t]
         a.marks[seen_begin + column] = 0
-        W = layer.W + column * layer.fan_out
-        use(step, a, W, span(a.result, W, layer.fan_out), 0.0)
+        W = layer.W + column * layer.fan_out + begin
+        use(step, a, W, span(a.result, W, end - begin), 0.0)
 
 
 @inner
 def use_all(tile, member, a, step, penalty):
-    """Use the gradients of all of a thread's rows of W_1: zero where the batch did not touch."""
-    layer, last = a.layers[0], a.cuts[member + 1]
-    _, _, _, seen_begin = marks_of(member, a)
-    for begin in range(a.cuts[member], last, tile.block):
-        end = min(begin + tile.block, last)
-        for k in range(begin, end):
-            if not a.marks[seen_begin + k]:
-                clear(span(a.result, layer.W + k * layer.fan_out, layer.fan_out))
-            a.marks[seen_begin + k] = 0
-        W, n = layer.W + begin * layer.fan_out, (end - begin) * layer.fan_out
-        use(step, a, W, span(a.result, W, n), penalty)
+    """Use the gradients of a thread's part of W_1: zero where the batch did not touch."""
+    layer, sides = a.layers[0], a.run[0].sides
+    _, _, _, _, seen_begin = marks_of(member, a)
+    begin, end = own_outputs(tile, member, a)
+    first_owner = member - member % sides
+    for k in range(a.cuts[first_owner], a.cuts[first_owner + sides]):
+        W = layer.W + k * layer.fan_out + begin
+        gradient = span(a.result, W, end - begin)
+        if not a.marks[seen_begin + k]:
+            clear(gradient)
+        a.marks[seen_begin + k] = 0
+        use(step, a, W, gradient, penalty)
 
 
 @inner

@@ -26,7 +26,7 @@ def move_weights(tile, member, members, a, n, adds, ends, total, step, refreshes
         layer = a.layers[l]
         first, last = share(layer.fan_in, tile.height, member, members)
         if l == 0 and run.skips:
-            move_touched(tile, member, members, a, n, adds, ends, total, step)
+            move_touched(tile, member, a, n, adds, ends, total, step)
             last = first
         for k in range(first, last, tile.block):
             after = min(k + tile.block, last)
