@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.fused.tiles import LINE, Tile, padded_stride
+from fastnn.fused.tiles import LINE, STRIP, Tile, padded_stride
 from fastnn.network import Network
 
 # Samples in one chain of FMAs of a weight gradient; the chains of a batch are added in order. A
@@ -27,8 +27,12 @@ BLOCK = 96
 # Samples side by side in the head; vectors of any width up to this divide it.
 ABREAST = 16
 
-# Vectors of a row of W_1 that a thread has at least, where it does not have whole rows.
-SIDE = 4
+# Bytes of the rows at hand of W, or of delta, where they are fetched in any order: what stays in the
+# first cache.
+NEAR = 2**15
+
+# Blocks of columns of X that samples go through together; wider X are taken row by row.
+MOST_BLOCKS = 60
 
 # Weights whose squares are added up at a time.
 SQUARES = 4096
@@ -88,7 +92,8 @@ RUN = np.dtype(
         ("lists", np.int64),  # each thread's own, for pairs of a place and a value
         ("lists_size", np.int64),
         ("marks_size", np.int64),  # each thread's part of ``marks``
-        ("sides", np.int64),  # parts of W_1, each for as many threads: see sparse.py
+        ("block_rows", np.int64),  # rows of W_1, a power of two, that stay in the first cache
+        ("block_shift", np.int64),
         ("zeros", np.int64),  # place in the workspace of a row of zeros
         ("one", np.int64),  # place in the workspace where a 1 stands
         ("columns", np.int64),  # place in the workspace: each thread's own columns of a chunk's
@@ -137,8 +142,8 @@ class Arrays(NamedTuple):
     cuts: NDArray[np.int64]  # the columns of X, shared out between the threads
     places: NDArray[np.int32]  # beside the entries: their columns
     marks: NDArray[np.int32]  # see sparse.py
-    touched: NDArray[np.int64]  # how many columns each thread has sorted entries of,
-    noted: NDArray[np.int64]  # and noted in the batch
+    noted: NDArray[np.int64]  # how many columns each thread has noted in the batch
+    slots: NDArray[np.int64]  # each thread's own: where the entries of some samples are
     control: NDArray[np.int64]  # see program.py
 
 
@@ -154,7 +159,7 @@ ARRAY_DTYPES: dict[str, Any] = {
     **dict.fromkeys(("shares", "sample_losses", "squares"), np.float64),
     **dict.fromkeys(("splits", "cuts"), np.int64),
     **dict.fromkeys(("places", "marks"), np.int32),
-    **dict.fromkeys(("touched", "noted", "control"), np.int64),
+    **dict.fromkeys(("noted", "slots", "control"), np.int64),
 }
 
 
@@ -205,8 +210,8 @@ class Plan(NamedTuple):
     splits: NDArray[np.int64]
     places: NDArray[np.int32]
     marks: NDArray[np.int32]
-    touched: NDArray[np.int64]
     noted: NDArray[np.int64]
+    slots: NDArray[np.int64]
     nothing: NDArray[np.floating]
     size: int  # of the large parts together, in numbers
 
@@ -251,7 +256,9 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
     X_stride = padded_stride(sizes[0], tile)
     X_rows = take(rows * X_stride) if room.expands and not room.longest else 0
     entries_size = padded(room.longest, LINE // 4) if room.longest else 0
-    entries = take(members * entries_size)
+    entries = take(members * BLOCK * entries_size)
+    strip = tile.bytes * min(sizes[1], STRIP * tile.lanes)
+    block_shift = max(NEAR // strip, 1).bit_length() - 1
     lists_size = 2 * CHUNK * entries_size if room.batch_size else 0
     lists = take(members * lists_size)
     zeros = take(padded_stride(max(sizes), tile))
@@ -285,7 +292,8 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         "lists": lists,
         "lists_size": lists_size,
         "marks_size": marks_size,
-        "sides": sides_for(members, sizes[1], tile),
+        "block_rows": 1 << block_shift,
+        "block_shift": block_shift,
         "zeros": zeros,
         "one": one,
         "columns": columns,
@@ -311,19 +319,13 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         sample_losses=scratch(room.batch_size, np.float64),
         squares=scratch(squares, np.float64),
         splits=scratch(2 * CHUNK * members if lists_size else 0, np.int64),
-        places=scratch(members * entries_size, np.int32),
+        places=scratch(members * BLOCK * entries_size, np.int32),
+        slots=scratch(members * BLOCK * (MOST_BLOCKS + 3) if entries_size else 0, np.int64),
         marks=np.zeros(members * marks_size, np.int32),
-        touched=scratch(members, np.int64),
         noted=scratch(members, np.int64),
         nothing=np.zeros(0, tile.dtype),
         size=taken + whole_or_blocks + room.chunks * parameter + room.batch_size,
     )
-
-
-def sides_for(members: int, fan_out: int, tile: Tile) -> int:
-    """Return how many parts W_1 is cut into, each for as many threads; see sparse.py."""
-    most = max(fan_out // (SIDE * tile.lanes), 1)
-    return max(n for n in range(1, members + 1) if members % n == 0 and n <= most)
 
 
 def padded(n: int, unit: int) -> int:

@@ -25,7 +25,6 @@ from fastnn.fused.barrier import load_atomically, meet
 from fastnn.fused.plan import ABREAST, CHUNK, PREDICT, TRAIN, UPDATE
 from fastnn.fused.samples import predict, propagate
 from fastnn.fused.share import share
-from fastnn.fused.sparse import begin_group, request_next
 from fastnn.fused.table import arrays_of
 from fastnn.fused.tiles import Tile
 from fastnn.fused.update import move, step_of
@@ -144,10 +143,6 @@ def train(tile, member, members, a):
                 if run.by_chunks:
                     take_chunks(tile, member, members, a, start, size, total)
                 else:
-                    if run.skips:
-                        begin_group(tile, member, members, a, start + group, n)
-                        meeting += 1
-                        meet(counter, meeting, members)
                     first, last = share(n, ONE if run.skips else tile.height, member, members)
                     propagate(tile, member, a, start + group, group, first, last, total)
                 if member == 0:
@@ -168,9 +163,18 @@ def train(tile, member, members, a):
                     move_by_partials(tile, member, members, a, chunks, total, step, refreshes)
                 else:
                     move_weights(
-                        tile, member, members, a, n, group > 0, ends, total, step, refreshes
+                        tile,
+                        member,
+                        members,
+                        a,
+                        start + group,
+                        n,
+                        group > 0,
+                        ends,
+                        total,
+                        step,
+                        refreshes,
                     )
-                    request_next(member, members, a, start + group + n)
                 meeting += 2
                 meet(counter, meeting, members)
         if member == 0:

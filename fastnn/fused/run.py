@@ -263,8 +263,8 @@ class Run:
             cuts=NO_INTEGERS if self.X is None else self.X.cuts(members, self._moves_all()),
             places=plan.places,
             marks=plan.marks,
-            touched=plan.touched,
             noted=plan.noted,
+            slots=plan.slots,
             control=self.control,
         )
 

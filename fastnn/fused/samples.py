@@ -9,7 +9,7 @@ from fastnn.fused.head import activate, loss_and_delta, multiply_by_slope, proba
 from fastnn.fused.plan import ABREAST, BLOCK, CHUNK, RELU
 from fastnn.fused.share import share
 from fastnn.fused.sparse import forward_rows, write_row
-from fastnn.fused.vectors import NO, ZERO, address, inner, span
+from fastnn.fused.vectors import NO, address, inner, span
 
 
 @inner
@@ -97,6 +97,9 @@ def propagate(tile, member, a, start, offset, first, last, total):
         begin = first + (last - first) * part // parts
         end = first + (last - first) * (part + 1) // parts
         find_samples(tile, a, start, begin, end, total)
+        if a.run[0].skips:
+            samples = span(a.order, start + begin, end - begin)
+            forward_rows(tile, member, a, samples, begin)
         forward(tile, a, begin, end)
         for i in range(begin, end, ABREAST):
             n = min(ABREAST, end - i)
@@ -124,8 +127,7 @@ def predict(tile, member, members, a):
             find_row(tile, a, place + i, begin + i)
         if run.skips:
             samples = span(a.samples, place, n)
-            rectify = run.activation == RELU and a.layers.size > 1
-            forward_rows(tile, member, a, samples, place, ZERO, a.layers[0].fan_out, rectify)
+            forward_rows(tile, member, a, samples, place)
         forward(tile, a, place, place + n)
         for i in range(0, n, ABREAST):
             m = min(ABREAST, n - i)

@@ -11,17 +11,15 @@ entries of *column* k, ::
 
     dW[k, :] = sum over the entries (i, x) of column k of x delta[i, :]         i ascending
 
-so a chunk's entries are sorted by column. Each thread sorts those of columns of its own, the
-``cuts``, about as many entries for each: it counts the entries of each column, notes which columns
+so a chunk's entries are sorted by column. Each thread does that for columns of its own, the
+``cuts``, which have about as many entries for each thread: it counts the entries of each column, notes which columns
 have any (``touched``, in the order in which they turn up), gives each its place, and puts the
 entries there. All of that is proportional to the number of entries, not of columns: text has tens
 of thousands of columns, few of which a chunk touches.
 
-The threads form a grid. Those of one *side* share columns of W, so that these stay in their caches;
-with one side, all of W would go from cache to cache in every step, which with batches of 8 took
-longer than one thread alone. On a side, threads share the samples on the way forward, and the
-columns of X for the gradient. A side has at least ``SIDE`` vectors of a row of W: an entry's column
-and value have to be fetched for each.
+Both ways fetch a row for each entry, and rows from the second cache come at half the speed of those
+from the first. So what is fetched is kept near: on the way forward, many samples take their entries
+of one block of columns of X before the next; on the way back, rows of delta are taken in strips.
 
 Weights whose gradient is zero stay as they are in plain SGD. With momentum, Adam or a penalty they
 move all the same.
@@ -30,17 +28,17 @@ move all the same.
 import numpy as np
 
 from fastnn.fused.dense import vectors_for_strip
-from fastnn.fused.plan import CHUNK, KINDS, PLAIN, RELU
-from fastnn.fused.share import share
+from fastnn.fused.plan import BLOCK, CHUNK, KINDS, MOST_BLOCKS, NEAR, PLAIN, RELU
 from fastnn.fused.tiles import ADD, LINE, STEP, STRIP, WRITE, gather, prefetch
 from fastnn.fused.update import use
 from fastnn.fused.vectors import NO, ONE, ZERO, address, hot, inner, span, view
 
 U8, I8, U16, I16, I32, I64, F32, F64 = (np.dtype(name).type(0) for name in KINDS)
+MANY = 16  # samples that are worth to go through their entries by blocks
+
 UINT16 = KINDS.index("uint16")
 
 AHEAD = 8  # samples between asking for a row of X and using it
-NEAR = 2**15  # bytes of the rows at hand of delta, or of W: what stays in the first cache
 
 
 # --- reading X -----------------------------------------------------------------------------------
@@ -127,13 +125,13 @@ def write_row(a, sample, out):
 
 
 @hot
-def entries_of(member, a, sample):
+def entries_of(member, a, sample, slot):
     """Return how many entries a sample has, at least one, and where its columns and values are.
 
-    A row without any gets a zero.
+    A row without any gets a zero. What has to be converted is written to one of the thread's slots.
     """
     run = a.run[0]
-    place = member * run.entries_size
+    place = (member * BLOCK + slot) * run.entries_size
     columns = span(a.places, place, run.entries_size)
     values = span(a.workspace, run.entries + place, run.entries_size)
     if run.is_csr:
@@ -169,45 +167,77 @@ def list_values(row, columns, values):
 # --- forward -------------------------------------------------------------------------------------
 
 
-@hot
-def own_outputs(tile, member, a):
-    """Return the first and the last of the columns of W_1 that are the thread's side's."""
-    sides = a.run[0].sides
-    return share(a.layers[0].fan_out, tile.lanes, member % sides, sides)
-
-
 @inner
-def begin_group(tile, member, members, a, start, n):
-    """Take n samples of the order through the first layer, and sort their entries."""
-    run = a.run[0]
-    sides = run.sides
-    first, last = share(n, ONE, member // sides, members // sides)
-    begin, end = own_outputs(tile, member, a)
-    rectify = run.activation == RELU and a.layers.size > 1
-    samples = span(a.order, start + first, last - first)
-    forward_rows(tile, member, a, samples, first, begin, end, rectify)
-    a.touched[member] = sort_by_column(member, a, span(a.order, start, n))
-
-
-@inner
-def forward_rows(tile, member, a, samples, place, begin, end, rectify):
-    """Z_1 = X W_1 + b_1 for some rows of X, from ``place`` on, columns begin .. end-1."""
+def forward_rows(tile, member, a, samples, place):
+    """Z_1 = X W_1 + b_1, and the ReLU, for at most BLOCK rows of X, from ``place`` on."""
     layer, run = a.layers[0], a.run[0]
+    rectify = run.activation == RELU and a.layers.size > 1
+    blocks = (run.n_features + run.block_rows - 1) // run.block_rows
+    if samples.size >= MANY and blocks <= MOST_BLOCKS:
+        forward_by_blocks(tile, member, a, samples, place, blocks, rectify)
+        return
     W, b = address(a.parameters, layer.W), address(a.parameters, layer.b)
     for i in range(samples.size):
-        if i + AHEAD < samples.size:
-            request_row(a, samples[i + AHEAD])
-        if i + 2 * AHEAD < samples.size:
-            prefetch(run.starts + 8 * samples[i + 2 * AHEAD])
-        n, columns, values = entries_of(member, a, samples[i])
+        request_ahead(a, samples, i)
+        n, columns, values = entries_of(member, a, samples[i], ZERO)
         out = address(a.workspace, layer.A + (place + i) * layer.stride)
-        for column in range(begin, end, STRIP * tile.lanes):
-            vectors, lanes = vectors_for_strip(tile, end - column)
+        for column in range(0, layer.fan_out, STRIP * tile.lanes):
+            vectors, lanes = vectors_for_strip(tile, layer.fan_out - column)
             shift = column * tile.bytes
             gather(
                 tile, vectors, lanes, columns, values, ZERO, n, W + shift, layer.fan_out, b + shift,
                 rectify, out + shift, WRITE, real_zero(a),
             )  # fmt: skip
+
+
+@inner
+def forward_by_blocks(tile, member, a, samples, place, blocks, rectify):
+    """Do the same, one block of columns of X after the other."""
+    layer, run = a.layers[0], a.run[0]
+    W, b = address(a.parameters, layer.W), address(a.parameters, layer.b)
+    size = MOST_BLOCKS + 3
+    slots = span(a.slots, member * BLOCK * size, BLOCK * size)
+    for i in range(samples.size):
+        request_ahead(a, samples, i)
+        n, columns, values = entries_of(member, a, samples[i], i)
+        slot = span(slots, i * size, size)
+        slot[0], slot[1] = columns, values
+        note_blocks(view(columns, n, I32), span(slot, 2, blocks + 1), run.block_shift)
+    for column in range(0, layer.fan_out, STRIP * tile.lanes):
+        vectors, lanes = vectors_for_strip(tile, layer.fan_out - column)
+        shift = column * tile.bytes
+        for block in range(blocks):
+            for i in range(samples.size):
+                slot = span(slots, i * size, size)
+                first, last = slot[2 + block], slot[3 + block]
+                out = address(a.workspace, layer.A + (place + i) * layer.stride) + shift
+                start = out if block > 0 else b + shift
+                if last > first or block == 0 or block == blocks - 1:
+                    gather(
+                        tile, vectors, lanes, slot[0] + 4 * first, slot[1] + tile.bytes * first,
+                        ZERO, last - first, W + shift, layer.fan_out, start,
+                        rectify and block == blocks - 1, out, WRITE, real_zero(a),
+                    )  # fmt: skip
+
+
+@hot
+def note_blocks(columns, ends, shift):
+    """Note where a sample's entries of each block of columns begin, and end."""
+    for block in range(ends.size):
+        ends[block] = 0
+    for k in range(columns.size):
+        ends[1 + (columns[k] >> shift)] = k + 1
+    for block in range(1, ends.size):
+        ends[block] = max(ends[block], ends[block - 1])
+
+
+@hot
+def request_ahead(a, samples, i):
+    """Have the rows of X fetched that come after sample number i."""
+    if i + AHEAD < samples.size:
+        request_row(a, samples[i + AHEAD])
+    if i + 2 * AHEAD < samples.size and a.run[0].is_csr:
+        prefetch(a.run[0].starts + 8 * samples[i + 2 * AHEAD])
 
 
 @hot
@@ -224,17 +254,6 @@ def request_row(a, sample):
             prefetch(columns + LINE * k)
         for k in range(run.X_lines):
             prefetch(values + LINE * k)
-
-
-@inner
-def request_next(member, members, a, start):
-    """Have the first rows fetched that a thread will read in the group after this one."""
-    run = a.run[0]
-    n = min(run.group, a.order.size - start)
-    if run.skips and n > 0:
-        first, last = share(n, ONE, member // run.sides, members // run.sides)
-        for i in range(start + first, start + min(last, first + AHEAD)):
-            request_row(a, a.order[i])
 
 
 # --- sorting -------------------------------------------------------------------------------------
@@ -264,18 +283,17 @@ def sort_by_column(member, a, samples):
     ends = span(a.marks, ends_begin, run.n_features)
     firsts = span(a.splits, 2 * CHUNK * member, CHUNK)
     counts = span(a.splits, 2 * CHUNK * member + CHUNK, CHUNK)
-    first_column, last_column = a.cuts[member], a.cuts[member + 1]
+    own, after = a.cuts[member], a.cuts[member + 1]
     count = 0
     for i in range(samples.size):
-        if i + AHEAD < samples.size:
-            request_row(a, samples[i + AHEAD])
+        request_ahead(a, samples, i)
         first, n = bounds_of(a, samples[i])
         place = run.X_columns + first * run.columns_bytes
         if run.columns_kind == UINT16:
-            skipped, size = own_part(view(place, n, U16), first_column, last_column)
+            skipped, size = own_part(view(place, n, U16), own, after, run.n_features)
             count = count_entries(view(place + 2 * skipped, size, U16), cursors, touched, count)
         else:
-            skipped, size = own_part(view(place, n, I32), first_column, last_column)
+            skipped, size = own_part(view(place, n, I32), own, after, run.n_features)
             count = count_entries(view(place + 4 * skipped, size, I32), cursors, touched, count)
         firsts[i], counts[i] = first + skipped, size
     place = np.int32(0)
@@ -291,10 +309,10 @@ def sort_by_column(member, a, samples):
 
 
 @hot
-def own_part(columns, first, last):
+def own_part(columns, first, last, n_features):
     """Return how many of a sample's columns are below ``first``, and how many from there to last."""
     below = count_below(columns, first) if first > 0 else ZERO
-    return below, count_below(columns, last) - below
+    return below, (count_below(columns, last) if last < n_features else columns.size) - below
 
 
 @hot
@@ -322,7 +340,7 @@ def count_entries(columns, cursors, touched, count):
 def put_all(member, a, n, firsts, counts, cursors):
     """Put a thread's entries of n samples where the cursors point."""
     run = a.run[0]
-    scratch = span(a.workspace, run.entries + member * run.entries_size, run.entries_size)
+    scratch = span(a.workspace, run.entries + member * BLOCK * run.entries_size, run.entries_size)
     pairs = address(a.workspace, run.lists + member * run.lists_size)
     for i in range(n):
         first, size = firsts[i], counts[i]
@@ -353,30 +371,31 @@ def put_entries(columns, x, i, cursors, pairs):
 
 
 @inner
-def move_touched(tile, member, a, n, adds, ends, total, step):
-    """Compute the gradient of a thread's part of W_1 from the n samples of a group, and use it.
+def move_touched(tile, member, a, start, n, adds, ends, total, step):
+    """Compute the gradient of one thread's rows of W_1 from a chunk of n samples, and use it.
 
-    ``adds``: the batch had groups before this one. ``ends``: it is the last. In plain SGD rows
+    ``adds``: the batch had chunks before this one. ``ends``: it is the last. In plain SGD rows
     without entries rest, and in a batch of one chunk the others move straight from the registers.
     Else the gradient is first added up in the result.
     """
     penalty = a.run[0].alpha / total
     rests = step.optimizer == PLAIN and not penalty > 0
+    count = sort_by_column(member, a, span(a.order, start, n))
     if a.result.size != a.parameters.size:
-        gather_touched(tile, member, a, n, True, step.rate)
+        gather_touched(tile, member, a, n, count, True, step.rate)
         return
-    noted = note_touched(tile, member, a, a.noted[member] if adds else ZERO)
-    gather_touched(tile, member, a, n, False, step.rate)
+    noted = note_touched(member, a, count, a.noted[member] if adds else ZERO)
+    gather_touched(tile, member, a, n, count, False, step.rate)
     a.noted[member] = noted
     if ends and rests:
-        use_noted(tile, member, a, noted, step)
+        use_noted(member, a, noted, step)
     elif ends:
         use_all(tile, member, a, step, penalty)
 
 
 @inner
-def gather_touched(tile, member, a, n, steps, rate):
-    """Add a chunk's gradients of a thread's part of W_1 to the result, or to W_1.
+def gather_touched(tile, member, a, n, count, steps, rate):
+    """Add a chunk's gradients of the rows of W_1 that have entries to the result, or to W_1.
 
     ``steps``: subtract them, times the rate, from W_1. A strip of the rows at a time, as wide as
     lets delta, of n samples, stay in the first cache.
@@ -384,77 +403,66 @@ def gather_touched(tile, member, a, n, steps, rate):
     run, layer = a.run[0], a.layers[0]
     out, then = address(a.parameters if steps else a.result, layer.W), STEP if steps else ADD
     zeros, pair = address(a.workspace, run.zeros), 2 * tile.bytes
+    _, touched_begin, ends_begin, _, _ = marks_of(member, a)
+    touched, ends = span(a.marks, touched_begin, count), span(a.marks, ends_begin, count)
+    pairs = address(a.workspace, run.lists + member * run.lists_size)
     width = max(NEAR // (n * tile.bytes), tile.lanes) // tile.lanes * tile.lanes
     width = min(width, STRIP * tile.lanes)
-    begin_output, end_output = own_outputs(tile, member, a)
-    first_owner = member - member % run.sides
-    for column in range(begin_output, end_output, width):
-        vectors, lanes = vectors_for_strip(tile, min(width, end_output - column))
+    for column in range(0, layer.fan_out, width):
+        vectors, lanes = vectors_for_strip(tile, min(width, layer.fan_out - column))
         D = address(a.workspace, layer.delta + column)
-        for owner in range(first_owner, first_owner + run.sides):
-            _, touched_begin, ends_begin, _, _ = marks_of(owner, a)
-            pairs = address(a.workspace, run.lists + owner * run.lists_size)
-            touched = span(a.marks, touched_begin, a.touched[owner])
-            ends = span(a.marks, ends_begin, a.touched[owner])
-            begin = np.int32(0)
-            for t in range(touched.size):
-                end = ends[t]
-                first = pairs + pair * begin
-                gather(
-                    tile, vectors, lanes, first, first + tile.bytes, pair, end - begin, D,
-                    layer.stride, zeros, NO,
-                    out + (touched[t] * layer.fan_out + column) * tile.bytes, then, rate,
-                )  # fmt: skip
-                begin = end
+        begin = np.int32(0)
+        for t in range(count):
+            end = ends[t]
+            first = pairs + pair * begin
+            gather(
+                tile, vectors, lanes, first, first + tile.bytes, pair, end - begin, D,
+                layer.stride, zeros, NO,
+                out + (touched[t] * layer.fan_out + column) * tile.bytes, then, rate,
+            )  # fmt: skip
+            begin = end
 
 
 @inner
-def note_touched(tile, member, a, noted):
+def note_touched(member, a, count, noted):
     """Note the columns that the batch has not touched before, with a gradient of zero so far."""
-    run, layer = a.run[0], a.layers[0]
-    _, _, _, noted_begin, seen_begin = marks_of(member, a)
-    begin_output, end_output = own_outputs(tile, member, a)
-    first_owner = member - member % run.sides
-    for owner in range(first_owner, first_owner + run.sides):
-        _, touched_begin, _, _, _ = marks_of(owner, a)
-        for t in range(a.touched[owner]):
-            column = a.marks[touched_begin + t]
-            if not a.marks[seen_begin + column]:
-                a.marks[seen_begin + column] = 1
-                a.marks[noted_begin + noted] = column
-                noted += 1
-                place = layer.W + column * layer.fan_out + begin_output
-                clear(span(a.result, place, end_output - begin_output))
+    layer = a.layers[0]
+    _, touched_begin, _, noted_begin, seen_begin = marks_of(member, a)
+    for t in range(count):
+        column = a.marks[touched_begin + t]
+        if not a.marks[seen_begin + column]:
+            a.marks[seen_begin + column] = 1
+            a.marks[noted_begin + noted] = column
+            noted += 1
+            clear(span(a.result, layer.W + column * layer.fan_out, layer.fan_out))
     return noted
 
 
 @inner
-def use_noted(tile, member, a, noted, step):
-    """Use the gradients of a thread's part of W_1, rows that the batch touched."""
+def use_noted(member, a, noted, step):
+    """Use the gradients of the rows of W_1 that the batch touched."""
     layer = a.layers[0]
     _, _, _, noted_begin, seen_begin = marks_of(member, a)
-    begin, end = own_outputs(tile, member, a)
     for t in range(noted):
         column = a.marks[noted_begin + t]
         a.marks[seen_begin + column] = 0
-        W = layer.W + column * layer.fan_out + begin
-        use(step, a, W, span(a.result, W, end - begin), 0.0)
+        W = layer.W + column * layer.fan_out
+        use(step, a, W, span(a.result, W, layer.fan_out), 0.0)
 
 
 @inner
 def use_all(tile, member, a, step, penalty):
-    """Use the gradients of a thread's part of W_1: zero where the batch did not touch."""
-    layer, sides = a.layers[0], a.run[0].sides
+    """Use the gradients of all of a thread's rows of W_1: zero where the batch did not touch."""
+    layer, last = a.layers[0], a.cuts[member + 1]
     _, _, _, _, seen_begin = marks_of(member, a)
-    begin, end = own_outputs(tile, member, a)
-    first_owner = member - member % sides
-    for k in range(a.cuts[first_owner], a.cuts[first_owner + sides]):
-        W = layer.W + k * layer.fan_out + begin
-        gradient = span(a.result, W, end - begin)
-        if not a.marks[seen_begin + k]:
-            clear(gradient)
-        a.marks[seen_begin + k] = 0
-        use(step, a, W, gradient, penalty)
+    for begin in range(a.cuts[member], last, tile.block):
+        end = min(begin + tile.block, last)
+        for k in range(begin, end):
+            if not a.marks[seen_begin + k]:
+                clear(span(a.result, layer.W + k * layer.fan_out, layer.fan_out))
+            a.marks[seen_begin + k] = 0
+        W, n = layer.W + begin * layer.fan_out, (end - begin) * layer.fan_out
+        use(step, a, W, span(a.result, W, n), penalty)
 
 
 @inner

@@ -270,7 +270,7 @@ def gather(
     All but ``tile`` and ``rate`` are integers: the number of ``vectors`` of a row, at most
     ``STRIP``, of which the last has ``last`` lanes that count; addresses of the places (int32) and
     the values; ``step`` is 0 where each are side by side, or the size in bytes of a pair of both;
-    the number n, at least 1; the address of the rows with their ``stride`` in elements, of
+    the number n; the address of the rows with their ``stride`` in elements, of
     ``start`` and ``out``.
     ``then`` says what becomes of the sum: ``WRITE`` writes it to ``out``, with negative results as
     0 if ``rectify``; ``ADD`` adds it to ``out``; ``STEP`` subtracts ``rate`` times it from ``out``.
@@ -303,7 +303,8 @@ def gather(
                 loaded = emit.load_vectors(row, vectors, mask)
                 return emit.add_outer_product([number], loaded, chains)
 
-            chains = loop(builder, n, {(0, v): value for v, value in enumerate(first)}, add)
+            start_chains = {(0, v): value for v, value in enumerate(first)}
+            chains = loop(builder, n, start_chains, add, may_be_none=True)
             sums = [Value(builder, chain) + 0.0 for chain in chains.values()]  # -0 becomes +0
 
             def finish(result: Callable[[Value, Any], Value], reads: bool) -> None:

@@ -111,11 +111,24 @@ class Value:
         return ir.Constant(self.integer, [number] * self.lanes if self.lanes else number)
 
 
-def loop(builder: Any, n: Any, carried: dict[Any, Any], body: Callable[..., Any]) -> dict[Any, Any]:
-    """Write ``for i in range(n): carried = body(i, carried)``, n at least 1; return the last."""
+def loop(
+    builder: Any,
+    n: Any,
+    carried: dict[Any, Any],
+    body: Callable[..., Any],
+    *,
+    may_be_none: bool = False,
+) -> dict[Any, Any]:
+    """Write ``for i in range(n): carried = body(i, carried)``; return the last.
+
+    n is at least 1, unless it ``may_be_none``.
+    """
     before = builder.block
     inside, after = (builder.append_basic_block(name) for name in ("loop", "after"))
-    builder.branch(inside)
+    if may_be_none:
+        builder.cbranch(builder.icmp_signed(">", n, INT64(0)), inside, after)
+    else:
+        builder.branch(inside)
     builder.position_at_end(inside)
     i = builder.phi(INT64)
     i.add_incoming(INT64(0), before)
@@ -125,12 +138,20 @@ def loop(builder: Any, n: Any, carried: dict[Any, Any], body: Callable[..., Any]
         running[key].add_incoming(value, before)
     ends = body(i, running)
     following = builder.add(i, INT64(1))
-    i.add_incoming(following, builder.block)
+    last = builder.block
+    i.add_incoming(following, last)
     for key, value in ends.items():
-        running[key].add_incoming(value, builder.block)
+        running[key].add_incoming(value, last)
     builder.cbranch(builder.icmp_signed("<", following, n), inside, after)
     builder.position_at_end(after)
-    return ends
+    if not may_be_none:
+        return ends
+    results = {}
+    for key, value in ends.items():
+        results[key] = builder.phi(value.type)
+        results[key].add_incoming(carried[key], before)
+        results[key].add_incoming(value, last)
+    return results
 
 
 @intrinsic

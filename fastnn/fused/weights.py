@@ -13,8 +13,8 @@ from fastnn.fused.vectors import NO, ONE, ZERO, address, inner, span
 
 
 @inner
-def move_weights(tile, member, members, a, n, adds, ends, total, step, refreshes):
-    """Compute the gradient of one thread's weights from the n samples of a group.
+def move_weights(tile, member, members, a, start, n, adds, ends, total, step, refreshes):
+    """Compute the gradient of one thread's weights from a group, n samples of the order.
 
     ``adds``: the batch had groups before this one. ``ends``: it is the last; the gradient is ready.
     ``refreshes``: another batch will read the panels.
@@ -26,7 +26,7 @@ def move_weights(tile, member, members, a, n, adds, ends, total, step, refreshes
         layer = a.layers[l]
         first, last = share(layer.fan_in, tile.height, member, members)
         if l == 0 and run.skips:
-            move_touched(tile, member, a, n, adds, ends, total, step)
+            move_touched(tile, member, a, start, n, adds, ends, total, step)
             last = first
         for k in range(first, last, tile.block):
             after = min(k + tile.block, last)
