@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.fused.tiles import LINE, STRIP, Tile, padded_stride
+from fastnn.fused.tiles import LINE, Tile, padded_stride
 from fastnn.network import Network
 
 # Samples in one chain of FMAs of a weight gradient; the chains of a batch are added in order. A
@@ -26,13 +26,6 @@ BLOCK = 96
 
 # Samples side by side in the head; vectors of any width up to this divide it.
 ABREAST = 16
-
-# Bytes of the rows at hand of W, or of delta, where they are fetched in any order: what stays in the
-# first cache.
-NEAR = 2**15
-
-# Blocks of columns of X that samples go through together; wider X are taken row by row.
-MOST_BLOCKS = 60
 
 # Weights whose squares are added up at a time.
 SQUARES = 4096
@@ -92,8 +85,6 @@ RUN = np.dtype(
         ("lists", np.int64),  # each thread's own, for pairs of a place and a value
         ("lists_size", np.int64),
         ("marks_size", np.int64),  # each thread's part of ``marks``
-        ("block_rows", np.int64),  # rows of W_1, a power of two, that stay in the first cache
-        ("block_shift", np.int64),
         ("zeros", np.int64),  # place in the workspace of a row of zeros
         ("one", np.int64),  # place in the workspace where a 1 stands
         ("columns", np.int64),  # place in the workspace: each thread's own columns of a chunk's
@@ -143,7 +134,6 @@ class Arrays(NamedTuple):
     places: NDArray[np.int32]  # beside the entries: their columns
     marks: NDArray[np.int32]  # see sparse.py
     noted: NDArray[np.int64]  # how many columns each thread has noted in the batch
-    slots: NDArray[np.int64]  # each thread's own: where the entries of some samples are
     control: NDArray[np.int64]  # see program.py
 
 
@@ -159,7 +149,7 @@ ARRAY_DTYPES: dict[str, Any] = {
     **dict.fromkeys(("shares", "sample_losses", "squares"), np.float64),
     **dict.fromkeys(("splits", "cuts"), np.int64),
     **dict.fromkeys(("places", "marks"), np.int32),
-    **dict.fromkeys(("noted", "slots", "control"), np.int64),
+    **dict.fromkeys(("noted", "control"), np.int64),
 }
 
 
@@ -211,7 +201,6 @@ class Plan(NamedTuple):
     places: NDArray[np.int32]
     marks: NDArray[np.int32]
     noted: NDArray[np.int64]
-    slots: NDArray[np.int64]
     nothing: NDArray[np.floating]
     size: int  # of the large parts together, in numbers
 
@@ -256,9 +245,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
     X_stride = padded_stride(sizes[0], tile)
     X_rows = take(rows * X_stride) if room.expands and not room.longest else 0
     entries_size = padded(room.longest, LINE // 4) if room.longest else 0
-    entries = take(members * BLOCK * entries_size)
-    strip = tile.bytes * min(sizes[1], STRIP * tile.lanes)
-    block_shift = max(NEAR // strip, 1).bit_length() - 1
+    entries = take(members * entries_size)
     lists_size = 2 * CHUNK * entries_size if room.batch_size else 0
     lists = take(members * lists_size)
     zeros = take(padded_stride(max(sizes), tile))
@@ -292,8 +279,6 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         "lists": lists,
         "lists_size": lists_size,
         "marks_size": marks_size,
-        "block_rows": 1 << block_shift,
-        "block_shift": block_shift,
         "zeros": zeros,
         "one": one,
         "columns": columns,
@@ -319,8 +304,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         sample_losses=scratch(room.batch_size, np.float64),
         squares=scratch(squares, np.float64),
         splits=scratch(2 * CHUNK * members if lists_size else 0, np.int64),
-        places=scratch(members * BLOCK * entries_size, np.int32),
-        slots=scratch(members * BLOCK * (MOST_BLOCKS + 3) if entries_size else 0, np.int64),
+        places=scratch(members * entries_size, np.int32),
         marks=np.zeros(members * marks_size, np.int32),
         noted=scratch(members, np.int64),
         nothing=np.zeros(0, tile.dtype),

@@ -18,6 +18,7 @@ from fastnn.fused.plan import (
     NESTEROV,
     PLAIN,
     PREDICT,
+    TRAIN,
     Arrays,
     Call,
     Plan,
@@ -38,9 +39,11 @@ from fastnn.optimizers import SGD, Optimizer
 Array = NDArray[np.floating]
 
 # Floating-point operations that pay for one more thread: to meet twice takes about as long as 1e5
-# of them, to wake a thread as 1e7.
+# of them, to wake a thread as 1e7. A parameter that one thread writes and another reads, batch after
+# batch, goes from cache to cache, which takes as long as 40.
 WORK_BETWEEN_MEETINGS = 1e5
 WORK_OF_A_CALL = 1e7
+WORK_TO_SHARE = 40
 
 # As many numbers in the gradients of a batch's chunks are worth keeping apart.
 MANY_GRADIENTS = 1 << 18
@@ -76,6 +79,8 @@ class Source:
         Whether rows have to be written out as the network sees them.
     longest : int
         Where the first layer skips zeros: most values of a row; else 0.
+    skipped : float
+        How many zeros it skips in a row, on average.
     """
 
     FIELDS: ClassVar[list[str]] = [
@@ -110,6 +115,7 @@ class Source:
             self.longest = max(csr.longest, 1)
         elif mode == PREDICT and csr is None and prefers_lists(X):
             self.longest = X.n_features
+        self.skipped = X.n_features * (1.0 - X.density) if self.longest else 0.0
         self.expands = not self.longest and not (is_plain and csr is None)
 
     def cuts(self, members: int, moves_all: bool) -> NDArray[np.int64]:
@@ -205,13 +211,18 @@ class Run:
         """Whether a loss was not finite."""
         return bool(self.control[STATUS] == DIVERGED)
 
-    def work(self) -> tuple[float, float]:
-        """Return the floating-point operations of the run, and of one batch."""
+    def worth(self) -> tuple[float, float]:
+        """Return the floating-point operations of the run, and how many threads it is worth."""
+        size = self.parameters.size
         if not self.n_samples:
-            return 10.0 * self.parameters.size, 10.0 * self.parameters.size
-        a_sample = (2.0 if self.mode == PREDICT else 6.0) * self.parameters.size
-        batch = self.n_samples if self.mode == PREDICT else self.batch_size
-        return a_sample * self.n_samples, a_sample * batch
+            return 10.0 * size, 10.0 * size / WORK_OF_A_CALL
+        first = 0 if self.X is None else self.network.layer_sizes[1] * self.X.skipped
+        a_sample = (2.0 if self.mode == PREDICT else 6.0) * (size - first)
+        call = a_sample * self.n_samples
+        if self.mode == PREDICT:
+            return call, call / WORK_OF_A_CALL
+        meetings = WORK_BETWEEN_MEETINGS + (WORK_TO_SHARE * size if self.mode == TRAIN else 0)
+        return call, min(call / WORK_OF_A_CALL, a_sample * self.batch_size / meetings)
 
     def room(self, members: int) -> Room:
         """Return how much room a team of so many threads needs."""
@@ -264,7 +275,6 @@ class Run:
             places=plan.places,
             marks=plan.marks,
             noted=plan.noted,
-            slots=plan.slots,
             control=self.control,
         )
 
@@ -308,8 +318,7 @@ class Runner:
     def run(self, run: Run, stop: Event | None = None) -> None:
         """Do a run; a long one ends after the batch under way once ``stop`` is set or on Ctrl-C."""
         tile = self._tiles[run.parameters.dtype]
-        call, batch = run.work()
-        worth = min(call / WORK_OF_A_CALL, batch / WORK_BETWEEN_MEETINGS)
+        call, worth = run.worth()
         members = self._threads if self._always else max(1, min(self._threads, int(worth)))
         room = run.room(members)
         key = (run.network, tile, room)

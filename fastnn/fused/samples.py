@@ -8,7 +8,7 @@ from fastnn.fused.dense import multiply_rows, pack_rows
 from fastnn.fused.head import activate, loss_and_delta, multiply_by_slope, probabilities
 from fastnn.fused.plan import ABREAST, BLOCK, CHUNK, RELU
 from fastnn.fused.share import share
-from fastnn.fused.sparse import forward_rows, write_row
+from fastnn.fused.sparse import forward_rows, request_next, write_row
 from fastnn.fused.vectors import NO, address, inner, span
 
 
@@ -111,6 +111,8 @@ def propagate(tile, member, a, start, offset, first, last, total):
         backward(tile, a, begin, end)
         for l in range(a.layers.size):
             pack_slopes(tile, a, l, begin, end)
+    if a.run[0].skips:
+        request_next(a, start + a.run[0].group + first, last - first)
 
 
 @inner

@@ -17,10 +17,6 @@ have any (``touched``, in the order in which they turn up), gives each its place
 entries there. All of that is proportional to the number of entries, not of columns: text has tens
 of thousands of columns, few of which a chunk touches.
 
-Both ways fetch a row for each entry, and rows from the second cache come at half the speed of those
-from the first. So what is fetched is kept near: on the way forward, many samples take their entries
-of one block of columns of X before the next; on the way back, rows of delta are taken in strips.
-
 Weights whose gradient is zero stay as they are in plain SGD. With momentum, Adam or a penalty they
 move all the same.
 """
@@ -28,16 +24,15 @@ move all the same.
 import numpy as np
 
 from fastnn.fused.dense import vectors_for_strip
-from fastnn.fused.plan import BLOCK, CHUNK, KINDS, MOST_BLOCKS, NEAR, PLAIN, RELU
+from fastnn.fused.plan import CHUNK, KINDS, PLAIN, RELU
 from fastnn.fused.tiles import ADD, LINE, STEP, STRIP, WRITE, gather, prefetch
 from fastnn.fused.update import use
 from fastnn.fused.vectors import NO, ONE, ZERO, address, hot, inner, span, view
 
 U8, I8, U16, I16, I32, I64, F32, F64 = (np.dtype(name).type(0) for name in KINDS)
-MANY = 16  # samples that are worth to go through their entries by blocks
-
 UINT16 = KINDS.index("uint16")
 
+NEAR = 2**15  # bytes of delta that are gone through in any order: what stays in the first cache
 AHEAD = 8  # samples between asking for a row of X and using it
 
 
@@ -125,24 +120,17 @@ def write_row(a, sample, out):
 
 
 @hot
-def entries_of(member, a, sample, slot):
-    """Return how many entries a sample has, at least one, and where its columns and values are.
-
-    A row without any gets a zero. What has to be converted is written to one of the thread's slots.
-    """
+def entries_of(member, a, sample):
+    """Return how many entries a sample has, and where its columns and values are."""
     run = a.run[0]
-    place = (member * BLOCK + slot) * run.entries_size
+    place = member * run.entries_size
     columns = span(a.places, place, run.entries_size)
     values = span(a.workspace, run.entries + place, run.entries_size)
     if run.is_csr:
         first, n = bounds_of(a, sample)
-        if n > 0:
-            return n, columns_of(a, first, n, columns), values_of(a, first, n, values)
-    else:
-        row = values_of(a, sample * run.n_features, run.n_features, values)
-        n = list_values(view(row, run.n_features, real_zero(a)), columns, values)
-    if n == 0:
-        n, columns[0], values[0] = 1, 0, 0
+        return n, columns_of(a, first, n, columns), values_of(a, first, n, values)
+    row = values_of(a, sample * run.n_features, run.n_features, values)
+    n = list_values(view(row, run.n_features, real_zero(a)), columns, values)
     return n, address(columns, 0), address(values, 0)
 
 
@@ -169,17 +157,13 @@ def list_values(row, columns, values):
 
 @inner
 def forward_rows(tile, member, a, samples, place):
-    """Z_1 = X W_1 + b_1, and the ReLU, for at most BLOCK rows of X, from ``place`` on."""
+    """Z_1 = X W_1 + b_1, and the ReLU, for some rows of X, from ``place`` on."""
     layer, run = a.layers[0], a.run[0]
     rectify = run.activation == RELU and a.layers.size > 1
-    blocks = (run.n_features + run.block_rows - 1) // run.block_rows
-    if samples.size >= MANY and blocks <= MOST_BLOCKS:
-        forward_by_blocks(tile, member, a, samples, place, blocks, rectify)
-        return
     W, b = address(a.parameters, layer.W), address(a.parameters, layer.b)
     for i in range(samples.size):
         request_ahead(a, samples, i)
-        n, columns, values = entries_of(member, a, samples[i], ZERO)
+        n, columns, values = entries_of(member, a, samples[i])
         out = address(a.workspace, layer.A + (place + i) * layer.stride)
         for column in range(0, layer.fan_out, STRIP * tile.lanes):
             vectors, lanes = vectors_for_strip(tile, layer.fan_out - column)
@@ -188,47 +172,6 @@ def forward_rows(tile, member, a, samples, place):
                 tile, vectors, lanes, columns, values, ZERO, n, W + shift, layer.fan_out, b + shift,
                 rectify, out + shift, WRITE, real_zero(a),
             )  # fmt: skip
-
-
-@inner
-def forward_by_blocks(tile, member, a, samples, place, blocks, rectify):
-    """Do the same, one block of columns of X after the other."""
-    layer, run = a.layers[0], a.run[0]
-    W, b = address(a.parameters, layer.W), address(a.parameters, layer.b)
-    size = MOST_BLOCKS + 3
-    slots = span(a.slots, member * BLOCK * size, BLOCK * size)
-    for i in range(samples.size):
-        request_ahead(a, samples, i)
-        n, columns, values = entries_of(member, a, samples[i], i)
-        slot = span(slots, i * size, size)
-        slot[0], slot[1] = columns, values
-        note_blocks(view(columns, n, I32), span(slot, 2, blocks + 1), run.block_shift)
-    for column in range(0, layer.fan_out, STRIP * tile.lanes):
-        vectors, lanes = vectors_for_strip(tile, layer.fan_out - column)
-        shift = column * tile.bytes
-        for block in range(blocks):
-            for i in range(samples.size):
-                slot = span(slots, i * size, size)
-                first, last = slot[2 + block], slot[3 + block]
-                out = address(a.workspace, layer.A + (place + i) * layer.stride) + shift
-                start = out if block > 0 else b + shift
-                if last > first or block == 0 or block == blocks - 1:
-                    gather(
-                        tile, vectors, lanes, slot[0] + 4 * first, slot[1] + tile.bytes * first,
-                        ZERO, last - first, W + shift, layer.fan_out, start,
-                        rectify and block == blocks - 1, out, WRITE, real_zero(a),
-                    )  # fmt: skip
-
-
-@hot
-def note_blocks(columns, ends, shift):
-    """Note where a sample's entries of each block of columns begin, and end."""
-    for block in range(ends.size):
-        ends[block] = 0
-    for k in range(columns.size):
-        ends[1 + (columns[k] >> shift)] = k + 1
-    for block in range(1, ends.size):
-        ends[block] = max(ends[block], ends[block - 1])
 
 
 @hot
@@ -254,6 +197,13 @@ def request_row(a, sample):
             prefetch(columns + LINE * k)
         for k in range(run.X_lines):
             prefetch(values + LINE * k)
+
+
+@inner
+def request_next(a, start, n):
+    """Have the first of n rows of the order fetched, which a thread reads in the next group."""
+    for i in range(start, min(start + min(n, AHEAD), a.order.size)):
+        request_row(a, a.order[i])
 
 
 # --- sorting -------------------------------------------------------------------------------------
@@ -340,7 +290,7 @@ def count_entries(columns, cursors, touched, count):
 def put_all(member, a, n, firsts, counts, cursors):
     """Put a thread's entries of n samples where the cursors point."""
     run = a.run[0]
-    scratch = span(a.workspace, run.entries + member * BLOCK * run.entries_size, run.entries_size)
+    scratch = span(a.workspace, run.entries + member * run.entries_size, run.entries_size)
     pairs = address(a.workspace, run.lists + member * run.lists_size)
     for i in range(n):
         first, size = firsts[i], counts[i]

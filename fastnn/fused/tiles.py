@@ -409,6 +409,34 @@ def turn(_, tile, rows, squares, out, out_stride):
     return types.void(tile, *arguments), generate
 
 
+@intrinsic
+def turn_rest(_, tile, rows, column, count, out, out_stride):
+    """Transpose the ``count`` columns from ``column`` on, fewer than a vector has lanes.
+
+    As ``turn``; the rows of the result that there are not are not written.
+    """
+    arguments = (rows, column, count, out, out_stride)
+
+    def generate(context, builder, _signature, values):
+        emit, lanes = _Emitter(builder, tile.tile), tile.tile.lanes
+        rows, column, count, out, out_stride = values[1:]
+        mask = emit.mask(count)
+        square = [
+            emit.load_vectors(builder.gep(emit.load_address(rows, i), [column]), 1, mask)[0]
+            for i in range(lanes)
+        ]
+        turned = emit.transposed(square)
+
+        def store(count: int) -> None:
+            for j in range(count):
+                emit.store(turned[j], emit.offset(out, builder.mul(INT64(j), out_stride)), 0)
+
+        emit.switch(count, {n: partial(store, n) for n in range(1, lanes)})
+        return context.get_dummy_value()
+
+    return types.void(tile, *arguments), generate
+
+
 class _Emitter:
     """Writes LLVM's vector instructions for one tile."""
 

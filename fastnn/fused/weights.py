@@ -7,7 +7,7 @@ from fastnn.fused.dense import block_stride, correlate_rows, pack_block, pack_ro
 from fastnn.fused.plan import CHUNK, PREDICT, SQUARES
 from fastnn.fused.share import share
 from fastnn.fused.sparse import move_touched
-from fastnn.fused.tiles import turn
+from fastnn.fused.tiles import turn, turn_rest
 from fastnn.fused.update import use
 from fastnn.fused.vectors import NO, ONE, ZERO, address, inner, span
 
@@ -195,10 +195,16 @@ def turn_rows(tile, a, l, rows, first, n):
     vectors, _ = vectors_for(tile, layer.fan_in - column)
     width = vectors * tile.lanes
     target = layer.WT_panels + column * (layer.fan_out + 1) + first - column
-    squares = layer.fan_out // tile.lanes if n == tile.lanes else 0
-    if squares:
-        turn(tile, rows, squares, address(a.workspace, target), width)
-    for j in range(squares * tile.lanes, layer.fan_out):
+    if n == tile.lanes:
+        squares = layer.fan_out // tile.lanes
+        done = squares * tile.lanes
+        if squares:
+            turn(tile, rows, squares, address(a.workspace, target), width)
+        if done < layer.fan_out:
+            place = address(a.workspace, target + done * width)
+            turn_rest(tile, rows, done, layer.fan_out - done, place, width)
+        return
+    for j in range(layer.fan_out):
         W = layer.W + first * layer.fan_out + j
         for i in range(n):
             a.workspace[target + j * width + i] = a.parameters[W + i * layer.fan_out]
