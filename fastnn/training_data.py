@@ -1,9 +1,8 @@
 """What ``fit`` trains on: samples and labels that fit each other, split and scaled."""
 
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,9 +14,8 @@ from fastnn.inputs import Input, prepare
 from fastnn.labels import encode_labels, index_dtype, split_rows
 from fastnn.network import Network, float_dtype
 from fastnn.scaling import Scaling, standardization
-from fastnn.streams import FileSamples, open_samples
+from fastnn.streams import FileSamples, Samples, open_samples
 
-Samples: TypeAlias = ArrayLike | Input | FileSamples | PathLike[str]
 Validation: TypeAlias = float | tuple[Samples, ArrayLike] | None
 # what to watch: samples, and their class indices
 Watched: TypeAlias = tuple[Input | FileSamples, NDArray[Any]]
@@ -77,12 +75,11 @@ class TrainingData:
         those in a file are.
         """
         if not isinstance(self.samples, FileSamples):
-            yield Window(self.samples, self.labels, shuffles.permutation(self.rows), self.weights)
+            rows = np.arange(self.n_samples) if self.rows is None else self.rows
+            yield Window(self.samples, self.labels, shuffles.permutation(rows), self.weights)
             return
         with closing(
-            self.samples.inputs(
-                self.scaling, self.dtype, batch_size=batch_size, generator=shuffles
-            )
+            self.samples.inputs(self.scaling, self.dtype, batch_size=batch_size, generator=shuffles)
         ) as windows:
             for samples, rows in windows:
                 labels = self.labels[rows].astype(np.intp)
@@ -130,30 +127,126 @@ def prepare_training(
     X = open_samples(X, memory)
     raw = X if isinstance(X, FileSamples) else prepare(X, scale=scale)
     _check_width(raw, network)
-    labels, known = encode_labels(y, network.n_outputs, classes, dtype=_label_dtype(raw, network))
+    labels, known = encode_labels(y, network.n_outputs, classes, dtype=_code(raw, network))
     _check_lengths(raw, labels)
     weights = check_sample_weight(sample_weight, raw.n_samples)
     share = _share(validation)
-    samples: Input | FileSamples
-    rows: NDArray[np.intp] | None = None
-    watched: Watched | None = None
     if isinstance(raw, FileSamples):
-        samples = raw
-        unit = raw.scale_of(scale)
-        if share is not None:
-            with _about_validation():
-                train, held_out = raw.split(share, generator)
-            watched = raw.take(held_out), raw.labels_of(held_out, labels)
-            samples, labels = raw.take(train), raw.labels_of(train, labels)
-            weights = None if weights is None else raw.labels_of(train, weights)
-        scaling = samples.standardization(unit) if standardize else Scaling(unit)
+        part = _in_file(raw, labels, weights, share, generator, raw.scale_of(scale), standardize)
     else:
-        rows, chosen = _hold_out(labels, share, generator)
-        scaling = standardization(raw, rows) if standardize else Scaling(raw.scale)
-        samples = scaling.apply(raw, dtype)
-        watched = None if chosen is None else (samples.take(chosen), labels[chosen])
+        part = _in_memory(raw, labels, weights, share, generator, dtype, standardize)
     if isinstance(validation, tuple):
-        watched = _given(validation, network, known, scaling, dtype, memory)
-    return TrainingData(
-        samples, labels, known, rows, weights, scaling, float_dtype(dtype), watched
-    )
+        watched = _given(validation, network, known, part.scaling, dtype, memory)
+        part = part._replace(validation=watched)
+    return TrainingData(classes=known, dtype=float_dtype(dtype), **part._asdict())
+
+
+class _Part(NamedTuple):
+    """What is left to train on, and what was held out; see ``TrainingData``."""
+
+    samples: Input | FileSamples
+    labels: NDArray[Any]
+    rows: NDArray[np.intp] | None
+    weights: NDArray[np.float64] | None
+    scaling: Scaling
+    validation: Watched | None
+
+
+def _in_memory(
+    raw: Input,
+    labels: NDArray[np.intp],
+    weights: NDArray[np.float64] | None,
+    share: float | None,
+    generator: np.random.Generator,
+    dtype: DTypeLike,
+    standardize: bool,
+) -> _Part:
+    rows, held_out = np.arange(len(labels)), None
+    if share is not None:
+        with _about_validation():
+            rows, held_out = split_rows(labels, share, generator)
+    scaling = standardization(raw, rows) if standardize else Scaling(raw.scale)
+    samples = scaling.apply(raw, dtype)
+    watched = None if held_out is None else (samples.take(held_out), labels[held_out])
+    return _Part(samples, labels, rows, weights, scaling, watched)
+
+
+def _in_file(
+    raw: FileSamples,
+    labels: NDArray[Any],
+    weights: NDArray[np.float64] | None,
+    share: float | None,
+    generator: np.random.Generator,
+    scale: float,
+    standardize: bool,
+) -> _Part:
+    samples, watched = raw, None
+    if share is not None:
+        with _about_validation():
+            chosen, held_out = raw.split(share, generator)
+        watched = raw.take(held_out), raw.labels_of(held_out, labels)
+        samples, labels = raw.take(chosen), raw.labels_of(chosen, labels)
+        weights = None if weights is None else raw.labels_of(chosen, weights)
+    scaling = samples.standardization(scale) if standardize else Scaling(scale)
+    return _Part(samples, labels, None, weights, scaling, watched)
+
+
+def _given(
+    validation: tuple[Samples, ArrayLike],
+    network: Network,
+    classes: NDArray[Any],
+    scaling: Scaling,
+    dtype: DTypeLike,
+    memory: int,
+) -> Watched:
+    """Return validation data of their own, checked."""
+    try:
+        X = open_samples(validation[0], memory)
+        if isinstance(X, FileSamples):
+            X.scale_of(None if scaling.scale == 1.0 else scaling.scale)
+        else:
+            X = scaling.apply(X, dtype)
+        _check_width(X, network)
+        y, _ = encode_labels(validation[1], network.n_outputs, classes, dtype=_code(X, network))
+        _check_lengths(X, y)
+    except InputError as error:
+        raise InputError(f"validation data: {error}") from error
+    return X, y
+
+
+def _code(samples: Input | FileSamples, network: Network) -> DTypeLike:
+    """Return a dtype for class indices: what engines take, or the smallest for a large file."""
+    return index_dtype(network.n_outputs) if isinstance(samples, FileSamples) else np.intp
+
+
+def _check_width(samples: Input | FileSamples, network: Network) -> None:
+    if isinstance(samples, FileSamples):
+        samples.check_features(network.n_features)
+    else:
+        check_features(samples, network.n_features)
+
+
+def _check_lengths(samples: Input | FileSamples, labels: NDArray[Any]) -> None:
+    if len(labels) != samples.n_samples:
+        raise InputError(f"y has {len(labels)} labels for {samples.n_samples} samples in X")
+
+
+def _share(validation: Validation) -> float | None:
+    """Return the share of the samples to hold out, if one was asked for."""
+    if validation is None or (isinstance(validation, tuple) and len(validation) == 2):
+        return None
+    if not isinstance(validation, float | int | np.floating):
+        raise InputError(
+            f"validation is {validation!r:.80}; expected a share such as 0.1, or a tuple (X, y)"
+        )
+    return float(validation)
+
+
+@contextmanager
+def _about_validation() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            f"validation data: {error}; or hold out none: --validation 0 (validation=None)"
+        ) from error

@@ -16,7 +16,9 @@ What is held out, for validation or testing, is whole blocks at random: neighbou
 are often alike, and a sample held out between its near twins would tell nothing new.
 """
 
-from fastnn.streams.opening import MEMORY, check_memory, open_file, open_samples
-from fastnn.streams.samples import FileSamples
+from fastnn.streams.opening import MEMORY, Samples, check_memory, open_file, open_samples
+from fastnn.streams.samples import WINDOW_BYTES, FileSamples
 
-__all__ = ["MEMORY", "FileSamples", "check_memory", "open_file", "open_samples"]
+__all__ = [
+    "MEMORY", "WINDOW_BYTES", "FileSamples", "Samples", "check_memory", "open_file", "open_samples",
+]  # fmt: skip

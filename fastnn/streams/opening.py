@@ -5,15 +5,20 @@ import os
 from math import prod
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastnn.errors import InputError
 from fastnn.formats import read_npy, read_npy_header
 from fastnn.formats.content import is_gzip
+from fastnn.inputs import Input
 from fastnn.streams.reader import RowFile
 from fastnn.streams.samples import FileSamples
+
+# what is taken for X: arrays, sparse matrices, paths and memory maps
+Samples: TypeAlias = ArrayLike | Input | FileSamples | os.PathLike[str]
 
 MEMORY = 2**30  # bytes that samples may take in memory, unless something else is said
 KEPT = "uint8 and other integers, float32 and float64"
