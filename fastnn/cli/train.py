@@ -14,11 +14,12 @@ from fastnn.cli.options import (
     json_option,
     label_column_option,
     labels_option,
+    memory_option,
     threads_option,
     write_json,
 )
 from fastnn.engine import DEFAULT_ENGINE, ENGINES
-from fastnn.errors import DivergedError, InputError, TrainingInterrupted
+from fastnn.errors import DivergedError, InputError, ReadError, TrainingInterrupted
 from fastnn.network import ACTIVATIONS, DTYPES
 from fastnn.optimizers import SGD, Adam, Optimizer
 from fastnn.schedules import SCHEDULES
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
 MOMENTUM = 0.9
 WEIGHT_DECAY = 0.01
+DRAWN = 4096  # test samples of a file that is not loaded
 
 
 @click.command()
@@ -103,6 +105,7 @@ WEIGHT_DECAY = 0.01
     show_default=True,
     help="Decides the starting weights, the shuffles and the validation split.",
 )
+@memory_option
 @threads_option
 @click.option(
     "--engine",
@@ -182,7 +185,8 @@ def train(
     """Train a network on DATA and test it.
 
     DATA is digits (the default), mnist, fashion-mnist, or a path: .npz with X and y, .npy or IDX
-    with --labels, CSV with a header, svmlight, or a folder with the four MNIST files.
+    with --labels, CSV with a header, svmlight, or a folder with the four MNIST files. A .npy file
+    may be larger than memory: see --memory.
     """
     from fastnn import datasets
     from fastnn.engine import get_engine
@@ -203,6 +207,7 @@ def train(
             labels=labels,
             label_column=label_column,
             test_fraction=test_fraction,
+            memory=settings["memory"],
             report=report,
         )
     if standardize is None:
@@ -242,6 +247,12 @@ def train(
                 error.model.settings.update(data=dataset.name, test_fraction=test_fraction)
                 _tell_of_divergence(terminal, error, dataset, output, json_path)
                 raise click.exceptions.Exit(1) from error
+            except (ReadError, OSError) as error:
+                if getattr(error, "model", None) is None:
+                    raise
+                error.model.settings.update(data=dataset.name, test_fraction=test_fraction)  # type: ignore[union-attr]
+                _tell_of_failure(terminal, error, dataset, output, json_path)
+                raise click.exceptions.Exit(2) from error
         model.settings.update(data=dataset.name, test_fraction=test_fraction)
         if interrupted:
             terminal.errors.print("Interrupted: training ended early, after the batch it was in.")
@@ -270,17 +281,24 @@ def _optimizer(name: str, momentum: float | None, weight_decay: float | None) ->
 def _wants_standardizing(dataset: "Dataset") -> bool:
     """Tell whether samples are a table of numbers that nobody has scaled yet."""
     from fastnn.inputs import is_sparse, prepare
+    from fastnn.streams import FileSamples
 
     if dataset.scale is not None or is_sparse(dataset.X_train):
         return False
+    if isinstance(dataset.X_train, FileSamples):
+        return dataset.X_train.largest > 1
     return prepare(dataset.X_train).largest > 1
 
 
 def _check_samples(dataset: "Dataset", dtype: str | None) -> None:
     """Raise now what training, or the test after it, would raise; say which samples it is about."""
     from fastnn.inputs import prepare
+    from fastnn.streams import FileSamples
 
     for purpose, X in (("train on", dataset.X_train), ("test with", dataset.X_test)):
+        if isinstance(X, FileSamples):
+            X.check_finite()
+            continue
         try:
             prepare(X, dtype=dtype)
         except InputError as error:
@@ -304,12 +322,12 @@ def _finish(
             failure, output = error, None
     try:
         loss, accuracy = model.evaluate(dataset.X_test, dataset.y_test)
-    except InputError as error:
+    except (InputError, OSError) as error:
         write_json(json_path, {**_result(model, dataset), "output": output})
         fate = "not saved" if output is None else f"saved to {output}"
         raise InputError(
-            f"{dataset.source}, the samples to test with: {error}; training has ended, the model "
-            f"is {fate}"
+            f"{dataset.source}, the samples to test with: {_reason(error)}; training has ended, "
+            f"the model is {fate}"
         ) from error
     tested = {"test_loss": loss, "test_accuracy": accuracy, "output": output}
     write_json(json_path, {**_result(model, dataset), **tested})
@@ -325,18 +343,60 @@ def _finish(
     if plot_path is not None:
         from fastnn import plot
 
+        X, y, note = _shown(dataset)
         figure = plot.training_report(
             model,
-            dataset.X_test,
-            dataset.y_test,
+            X,
+            y,
             image_shape=dataset.image_shape,
-            title=f"{dataset.name}, {'-'.join(map(str, model.network.layer_sizes))}",
+            title=f"{dataset.name}, {'-'.join(map(str, model.network.layer_sizes))}{note}",
         )
         plot.save(figure, plot_path)
         rows.append(("plot saved to", plot_path))
     terminal.table("", rows)
     if failure is not None:
         raise failure
+
+
+def _shown(dataset: "Dataset") -> tuple[Any, Any, str]:
+    """Return test samples to draw, in memory: of a large file some from all over it, and a note."""
+    from fastnn.streams import FileSamples
+
+    X, y = dataset.X_test, dataset.y_test
+    if not isinstance(X, FileSamples):
+        return X, y, ""
+    chosen = X.spread(DRAWN)
+    part = X.take(chosen).read()
+    return part, X.labels_of(chosen, y), f"; {len(part)} of {X.n_samples} test samples"
+
+
+def _tell_of_failure(
+    terminal: Terminal,
+    error: Exception,
+    dataset: "Dataset",
+    output: str | None,
+    json_path: str | None,
+) -> None:
+    """Save the model that a file which could not be read has left; it is a sound one. Say so."""
+    model: Model = error.model  # type: ignore[attr-defined]
+    fate = "the model so far was not saved"
+    if output is not None:
+        try:
+            model.save(output)
+            fate = f"the model so far is saved to {output}"
+        except OSError as failure:
+            fate = f"the model could not be saved to {output}: {failure.strerror}"
+            output = None
+    terminal.error(f"{_reason(error)}. Training ended in epoch {model.history.epochs + 1}; {fate}.")
+    write_json(json_path, {**_result(model, dataset), "output": output})
+
+
+def _reason(error: Exception) -> str:
+    """Return what a file could not be read for."""
+    if isinstance(error, OSError):
+        subject = f"{error.filename}: " if error.filename else ""
+        return f"{subject}{error.strerror or error}"
+    return str(error)
 
 
 def _tell_of_divergence(

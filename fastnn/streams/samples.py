@@ -107,6 +107,11 @@ class FileSamples:
         with closing(self.inputs(Scaling())) as windows:
             return max(samples.largest for samples, _ in windows)
 
+    def check_finite(self) -> None:
+        """Raise now what reading floating-point values would raise later."""
+        if self.dtype.kind == "f":
+            _ = self.largest
+
     def check_features(self, n_features: int) -> None:
         """Raise unless samples have as many features as the network."""
         if self.n_features != n_features:
