@@ -69,7 +69,7 @@ class RowFile:
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(self.path, os.O_RDONLY)
         try:
             size = os.fstat(file).st_size
             if size != self.size:
