@@ -166,11 +166,11 @@ def predict(
     labels = model.classes.tolist()
     writer = csv.writer(sys.stdout, lineterminator="\n")
     columns = [f"probability of {label}" for label in labels] if probabilities else []
-    header = ["prediction", "probability", *columns]
+    headers = [["prediction", "probability", *columns]]
     with naming(data), closing(model.predict_windows(table.X)) as windows:
         for shares in windows:
-            writer.writerows([header] if header else [])
-            header = []
+            writer.writerows(headers)  # now, not before: what cannot be predicted has no output
+            headers = []
             for row, best in zip(shares, shares.argmax(axis=1), strict=True):
                 rest = [f"{share:.6g}" for share in row] if probabilities else []
                 writer.writerow([labels[best], f"{row[best]:.6g}", *rest])
