@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         update_params,
     )
     from fastnn.engine import get_engine
-    from fastnn.errors import DivergedError, InputError, TrainingInterrupted
+    from fastnn.errors import DivergedError, InputError, ReadError, TrainingInterrupted
     from fastnn.inputs import prepare
     from fastnn.models import Model, load
     from fastnn.network import Network, Parameters
@@ -43,6 +43,7 @@ _HOMES: dict[str, str | None] = {
     "Network": "network",
     "Objective": "objective",
     "Parameters": "network",
+    "ReadError": "errors",
     "TrainingInterrupted": "errors",
     "backward": "dropin",
     "cross_entropy_loss": "dropin",
@@ -71,6 +72,7 @@ __all__ = [
     "Network",
     "Objective",
     "Parameters",
+    "ReadError",
     "TrainingInterrupted",
     "backward",
     "cross_entropy_loss",

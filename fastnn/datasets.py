@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.download import Report
-from fastnn.errors import InputError
+from fastnn.errors import InputError, ReadError
 from fastnn.formats import Table, read_idx, read_labels, read_npz, read_table, sniff
 from fastnn.inputs import is_sparse, prepare
-from fastnn.labels import as_labels, encode_labels, split_rows
+from fastnn.labels import as_labels, compact, distinct, encode_labels, split_rows
 from fastnn.named_data import NAMES, PARTS, find_folder, in_folder, read_digits
 from fastnn.records import generator_from, is_number
+from fastnn.streams import FileSamples, check_memory, open_file
 
 # A few values far out in an otherwise empty table are a typing mistake, or an attempt to have a
 # network of that width allocated.
@@ -34,8 +35,9 @@ class Dataset:
     ----------
     name : str
         Its name, or the file's.
-    X_train, X_test : ndarray or scipy.sparse.csr_matrix, shape (n_samples, n_features)
-        As stored: bytes of an image are uint8, see ``scale``.
+    X_train, X_test : ndarray, csr_matrix of SciPy or FileSamples, shape (n_samples, n_features)
+        As stored: bytes of an image are uint8, see ``scale``. ``FileSamples``, which ``fit`` and
+        models read by windows, if ``load`` was told of a limit and the file is beyond it.
     y_train, y_test : ndarray, shape (n_samples,)
         Integers, booleans or strings.
     classes : ndarray
@@ -75,6 +77,7 @@ def load(
     label_column: str | None = None,
     test_fraction: float = TEST_FRACTION,
     seed: int = 0,
+    memory: int | None = None,
     report: Report | None = None,
 ) -> Dataset:
     """Load a data set.
@@ -91,9 +94,12 @@ def load(
         Of a CSV file.
     test_fraction : float, default=0.2
         Share of the samples held out for testing where the data have no test part; each class in
-        proportion.
+        proportion. Of a file that is not loaded, blocks of rows.
     seed : int, default=0
         Decides which samples are held out.
+    memory : int, optional
+        Bytes that the samples of an npy file may take in memory: one with more is not loaded. None
+        loads all.
     report : callable, optional
         Told of a download's progress: (file, bytes so far, bytes in all or 0).
 
@@ -141,9 +147,11 @@ def load(
             if labels is not None or label_column is not None:
                 raise InputError(f"{name} has labels of its own; leave out the labels")
             return _with_test_part(arrays, path)
-    table = read_samples(path, labels=labels, label_column=label_column)
+    table = read_samples(path, labels=labels, label_column=label_column, memory=memory)
     if table.y is None:
         raise InputError(f"{name} has no labels; name a file that has, with --labels (labels=...)")
+    if isinstance(table.X, FileSamples):
+        return _split_file(path.name, table.X, table.y, test_fraction, seed)
     return _split(path.name, table, test_fraction, seed, str(path))
 
 
@@ -154,6 +162,7 @@ def read_samples(
     label_column: str | None = None,
     labelled: bool = True,
     features: Sequence[str] = (),
+    memory: int | None = None,
 ) -> Table:
     """Read all samples of one file, without splitting them.
 
@@ -166,11 +175,13 @@ def read_samples(
         Whether a CSV file must have a label column.
     features : sequence of str
         Columns of a CSV file that are features, whatever they are called.
+    memory : int, optional
+        As in ``load``.
 
     Returns
     -------
     table : Table
-        X as stored; y is None if there are no labels.
+        X as stored, or FileSamples; y is None if there are no labels.
 
     Raises
     ------
@@ -179,7 +190,12 @@ def read_samples(
     OSError
         If it cannot be read.
     """
-    if sniff(path) == "npz":
+    kind, large = sniff(path), None
+    if kind == "npy" and memory is not None and label_column is None:
+        large = open_file(path, check_memory(memory))
+    if large is not None:
+        table = Table(large)
+    elif kind == "npz":
         if label_column is not None:
             raise InputError(f"{path}: only CSV files have a label column; this is npz")
         arrays = read_npz(path)
@@ -233,6 +249,8 @@ def naming(source: str) -> Iterator[None]:
     """Put the file's name before what is wrong with its content."""
     try:
         yield
+    except ReadError:  # it has the name
+        raise
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
 
@@ -285,18 +303,42 @@ def _split(name: str, table: Table, test_fraction: float, seed: int, source: str
     )
 
 
+def _split_file(
+    name: str, X: FileSamples, y: NDArray[Any], test_fraction: float, seed: int
+) -> Dataset:
+    with naming(str(X.path)):
+        y = as_labels(y)
+        if len(y) != X.n_samples:
+            raise InputError(f"{len(y)} labels for {X.n_samples} samples")
+    classes, y = _classes(y, X.path), compact(y)
+    train, test = X.split(test_fraction, generator_from(seed))
+    X_train, X_test = X.take(train), X.take(test)
+    return Dataset(
+        name,
+        X_train,
+        X.labels_of(train, y),
+        X_test,
+        X.labels_of(test, y),
+        classes,
+        _byte_scale(X_train),
+        flatten_images(X, X.path)[1],
+        None,
+        str(X.path),
+    )
+
+
 def flatten_images(X: Any, path: Path) -> tuple[Any, tuple[int, ...] | None]:
     """Return X as a table, and what shape its samples had.
 
     Parameters
     ----------
-    X : ndarray (n_samples, ...) or scipy.sparse.csr_matrix
+    X : ndarray (n_samples, ...), scipy.sparse.csr_matrix or FileSamples
     path : Path
         Named in errors.
 
     Returns
     -------
-    X : ndarray or scipy.sparse.csr_matrix, shape (n_samples, n_features)
+    X : ndarray, scipy.sparse.csr_matrix or FileSamples, shape (n_samples, n_features)
     image_shape : tuple of int or None
         (height, width) if X held images.
 
@@ -307,6 +349,8 @@ def flatten_images(X: Any, path: Path) -> tuple[Any, tuple[int, ...] | None]:
     """
     if is_sparse(X):
         return X, None
+    if isinstance(X, FileSamples):
+        return X, _image_shape(X.file_shape[1:])
     if X.ndim < 2:
         raise InputError(f"{path}: X has shape {X.shape}; expected one row per sample")
     if 0 in X.shape:
@@ -315,8 +359,12 @@ def flatten_images(X: Any, path: Path) -> tuple[Any, tuple[int, ...] | None]:
         raise InputError(f"{path}: X has dtype {X.dtype}; expected numbers")
     if X.ndim == 2:
         return X, None
-    image = tuple(size for size in X.shape[1:] if size > 1)
-    return X.reshape(len(X), -1), image if len(image) == 2 else None
+    return X.reshape(len(X), -1), _image_shape(X.shape[1:])
+
+
+def _image_shape(sample_shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    image = tuple(size for size in sample_shape if size > 1)
+    return image if len(sample_shape) > 1 and len(image) == 2 else None
 
 
 def _check_fit(X: Any, y: NDArray[Any]) -> None:
@@ -331,7 +379,7 @@ def _check_fit(X: Any, y: NDArray[Any]) -> None:
 
 
 def _classes(y: NDArray[Any], path: Path) -> NDArray[Any]:
-    classes = np.unique(y)
+    classes = distinct(y)
     if len(classes) < 2:
         raise InputError(f"{path}: every label is {classes[0]}; expected at least two classes")
     if len(classes) > 1000 and len(classes) > len(y) // 2:
@@ -345,4 +393,5 @@ def _byte_scale(X: Any) -> float | None:
     """Bytes are taken as the levels of an image: their maximum becomes 1."""
     if is_sparse(X) or X.dtype != np.uint8:
         return None
-    return 1.0 / max(int(X.max()), 1)
+    highest = X.highest_byte() if isinstance(X, FileSamples) else int(X.max())
+    return 1.0 / max(highest, 1)

@@ -1,4 +1,4 @@
-"""What can go wrong: bad input, a diverging run, an interrupted one."""
+"""What can go wrong: bad input, a file that fails, a diverging run, an interrupted one."""
 
 from typing import Any
 
@@ -8,6 +8,24 @@ class InputError(ValueError):
 
     The command line prints it as one line and exits with status 2.
     """
+
+
+class ReadError(InputError):
+    """Samples that are read from a file while they are used are not what they were, or should be.
+
+    The file was cut short or has changed size since it was opened, or a value is not finite.
+
+    Attributes
+    ----------
+    model : Model or None
+        From ``fastnn.fit``, once training has begun: the model as the last good batch left it; with
+        ``patience``, as the best whole epoch left it. An ``OSError`` from reading has it as well.
+    """
+
+    model: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ReadError, self.args, {"model": self.model}
 
 
 class DivergedError(ArithmeticError):

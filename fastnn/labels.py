@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn.errors import InputError
 from fastnn.inputs import as_array
 from fastnn.records import is_number
+
+BLOCK = 2**18  # labels that are looked at together
+MOST_CODES = 2**16  # integers below it are counted rather than sorted
 
 
 def as_labels(y: ArrayLike) -> NDArray[Any]:
@@ -51,9 +54,31 @@ def _one_kind(labels: Sequence[Any]) -> NDArray[Any]:
     )
 
 
+def distinct(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the different labels, sorted: ``np.unique`` without sorting millions of small ones."""
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= MOST_CODES:
+        return np.unique(labels)
+    occurs = np.zeros(int(labels.max()) + 1, np.bool_)
+    for start in range(0, len(labels), BLOCK):  # an index array takes 8 bytes a label
+        occurs[labels[start : start + BLOCK]] = True
+    return np.flatnonzero(occurs).astype(labels.dtype)
+
+
+def compact(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return labels in the smallest dtype that holds them: integers often come 8 bytes each."""
+    if labels.dtype.kind not in "iu":
+        return labels
+    low, high = np.min_scalar_type(labels.min()), np.min_scalar_type(labels.max())
+    return labels.astype(np.promote_types(low, high), copy=False)
+
+
 def encode_labels(
-    y: ArrayLike, n_classes: int, classes: ArrayLike | None = None
-) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    y: ArrayLike,
+    n_classes: int,
+    classes: ArrayLike | None = None,
+    *,
+    dtype: DTypeLike = np.intp,
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return class indices and the label of each class.
 
     Parameters
@@ -65,10 +90,12 @@ def encode_labels(
     classes : array_like, shape (n_classes,), optional
         The labels in the order of the outputs. Without it, integers in [0, n_classes) are indices
         already, and other labels are numbered in sorted order; then all must occur.
+    dtype : dtype, default=numpy.intp
+        Of the indices; ``index_dtype`` gives the smallest.
 
     Returns
     -------
-    indices : ndarray of intp, shape (n_samples,)
+    indices : ndarray of dtype, shape (n_samples,)
     classes : ndarray, shape (n_classes,)
 
     Raises
@@ -79,7 +106,7 @@ def encode_labels(
     labels = as_labels(y)
     if classes is None:
         is_index = labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < n_classes
-        known = np.arange(n_classes) if is_index else np.unique(labels)
+        known = np.arange(n_classes) if is_index else distinct(labels)
         if len(known) != n_classes:
             raise InputError(
                 f"y has {len(known)} different labels; the network has {n_classes} outputs"
@@ -88,22 +115,30 @@ def encode_labels(
         known = as_labels(classes)
         if len(known) != n_classes or len(np.unique(known)) != n_classes:
             raise InputError(f"classes must hold {n_classes} different labels, one per output")
-    if (labels.dtype.kind == "U") != (known.dtype.kind == "U"):
-        # the same classes are often numbers in one file and text in another
-        labels, compared = labels.astype(str), known.astype(str)
-    else:
-        compared = known
+    # the same classes are often numbers in one file and text in another
+    as_text = (labels.dtype.kind == "U") != (known.dtype.kind == "U")
+    compared = known.astype(str) if as_text else known
     sorter = np.argsort(compared, kind="stable")
-    position = np.searchsorted(compared, labels, sorter=sorter)
-    indices = sorter[np.minimum(position, n_classes - 1)]
-    unknown = compared[indices] != labels
-    if unknown.any():
-        label = labels[int(np.argmax(unknown))]
-        raise InputError(
-            f"y[{int(np.argmax(unknown))}] is {label.item()!r}, which is not one of the "
-            f"{n_classes} classes {_shortened(known)}"
-        )
-    return indices.astype(np.intp, copy=False), known
+    indices = np.empty(len(labels), dtype)
+    for start in range(0, len(labels), BLOCK):  # what is made on the way takes 8 bytes a label
+        block = labels[start : start + BLOCK]
+        block = block.astype(str) if as_text else block
+        position = np.searchsorted(compared, block, sorter=sorter)
+        found = sorter[np.minimum(position, n_classes - 1)]
+        unknown = compared[found] != block
+        if unknown.any():
+            first = int(np.argmax(unknown))
+            raise InputError(
+                f"y[{start + first}] is {block[first].item()!r}, which is not one of the "
+                f"{n_classes} classes {_shortened(known)}"
+            )
+        indices[start : start + BLOCK] = found
+    return indices, known
+
+
+def index_dtype(n_classes: int) -> np.dtype[Any]:
+    """Return the smallest dtype that holds class indices."""
+    return np.min_scalar_type(n_classes - 1)
 
 
 def _shortened(classes: NDArray[Any], most: int = 10) -> str:

@@ -6,6 +6,8 @@ the input scaling and how it was trained. Nothing in it is executed on loading.
 
 import json
 import os
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
@@ -21,12 +23,14 @@ from fastnn.errors import InputError
 from fastnn.files import write_atomically
 from fastnn.formats.content import require_file
 from fastnn.inputs import Input
-from fastnn.labels import encode_labels
+from fastnn.labels import encode_labels, index_dtype
 from fastnn.network import Network, Parameters, aligned_zeros, float_dtype
 from fastnn.scaling import Scaling
+from fastnn.streams import WINDOW_BYTES, FileSamples, Samples, open_samples
 
 FORMAT = "fastnn-model"
 VERSION = 1
+STOPPED = ("finished", "early", "interrupted", "diverged", "failed")
 
 
 @dataclass
@@ -43,7 +47,7 @@ class History:
         Empty without validation data.
     stopped : str
         Why training ended: "finished", "early" (by a callback, early stopping among them),
-        "interrupted" or "diverged".
+        "interrupted", "diverged" or "failed" (the samples' file could not be read).
     best_epoch : int or None
         With ``patience``: the epoch, counted from 1, whose parameters the model has.
     """
@@ -97,13 +101,13 @@ class Model:
             f"{self.history.stopped})"
         )
 
-    def predict_proba(self, X: ArrayLike | Input) -> NDArray[np.floating]:
+    def predict_proba(self, X: Samples) -> NDArray[np.floating]:
         """Return the probability of each class.
 
         Parameters
         ----------
-        X : array_like or Input, shape (n_samples, n_features)
-            As in training: not yet scaled.
+        X : array_like, Input, path or memmap, shape (n_samples, n_features)
+            As in training: not yet scaled. A path is one of an ``.npy`` file.
 
         Returns
         -------
@@ -115,8 +119,43 @@ class Model:
         InputError
             If X does not fit the model, or a sample is so large that the network overflows.
         """
-        samples = self.scaling.apply(X, self.parameters.dtype)
-        check_features(samples, self.network.n_features)
+        X = open_samples(X, WINDOW_BYTES)
+        with closing(self._windows(X)) as windows:
+            if not isinstance(X, FileSamples):
+                return next(windows)[0]
+            result = np.empty((X.n_samples, self.network.n_outputs), self.parameters.dtype)
+            for probabilities, rows in windows:
+                result[rows] = probabilities
+        return result
+
+    def predict_windows(self, X: Samples) -> Generator[NDArray[np.floating], None, None]:
+        """Yield what ``predict_proba`` returns for some samples after another, in their order.
+
+        At once where X is in memory; a window at a time where it is a file, so that neither X nor
+        the result need fit into memory. Errors are as there.
+        """
+        with closing(self._windows(open_samples(X, WINDOW_BYTES))) as windows:
+            for probabilities, _ in windows:
+                yield probabilities
+
+    def _windows(
+        self, X: Any
+    ) -> Generator[tuple[NDArray[np.floating], slice | NDArray[np.intp]], None, None]:
+        """Yield probabilities, and which samples they are of."""
+        if not isinstance(X, FileSamples):
+            samples = self.scaling.apply(X, self.parameters.dtype)
+            check_features(samples, self.network.n_features)
+            yield self._probabilities(samples), slice(None)
+            return
+        X.check_features(self.network.n_features)
+        with closing(X.inputs(self.scaling, self.parameters.dtype)) as windows:
+            for samples, rows in windows:
+                with X.naming(rows):
+                    probabilities = self._probabilities(samples)
+                del samples  # a converted copy, perhaps: not two at a time
+                yield probabilities, rows
+
+    def _probabilities(self, samples: Input) -> NDArray[np.floating]:
         probabilities = self.engine.predict(self.network, self.parameters, samples)
         overflowed = ~np.isfinite(probabilities).all(axis=1)
         if overflowed.any():
@@ -126,13 +165,13 @@ class Model:
             )
         return probabilities
 
-    def predict(self, X: ArrayLike | Input) -> NDArray[Any]:
+    def predict(self, X: Samples) -> NDArray[Any]:
         """Return the most probable class of each sample.
 
         Parameters
         ----------
-        X : array_like or Input, shape (n_samples, n_features)
-            As in training: not yet scaled.
+        X : array_like, Input, path or memmap, shape (n_samples, n_features)
+            As in training: not yet scaled. A path is one of an ``.npy`` file.
 
         Returns
         -------
@@ -144,15 +183,16 @@ class Model:
         InputError
             As ``predict_proba``.
         """
-        return self.classes[self.predict_proba(X).argmax(axis=1)]
+        with closing(self._windows(open_samples(X, WINDOW_BYTES))) as windows:
+            return np.concatenate([self.classes[part.argmax(axis=1)] for part, _ in windows])
 
-    def evaluate(self, X: ArrayLike | Input, y: ArrayLike) -> tuple[float, float]:
+    def evaluate(self, X: Samples, y: ArrayLike) -> tuple[float, float]:
         """Test the model on labelled samples.
 
         Parameters
         ----------
-        X : array_like or Input, shape (n_samples, n_features)
-            As in training: not yet scaled.
+        X : array_like, Input, path or memmap, shape (n_samples, n_features)
+            As in training: not yet scaled. A path is one of an ``.npy`` file.
         y : array_like, shape (n_samples,)
 
         Returns
@@ -167,9 +207,15 @@ class Model:
         InputError
             As ``predict_proba``, or if y does not fit.
         """
-        probabilities = self.predict_proba(X)
-        labels, _ = encode_labels(y, self.network.n_outputs, self.classes)
-        return loss_and_accuracy(probabilities, labels)
+        X = open_samples(X, WINDOW_BYTES)
+        n_outputs, dtype = self.network.n_outputs, np.dtype(np.intp)
+        if isinstance(X, FileSamples):
+            dtype = index_dtype(n_outputs)
+        labels, _ = encode_labels(y, n_outputs, self.classes, dtype=dtype)
+        if isinstance(X, FileSamples) and len(labels) != X.n_samples:
+            raise InputError(f"y has {len(labels)} labels for {X.n_samples} samples")
+        with closing(self._windows(X)) as windows:
+            return mean_loss_and_accuracy((part, labels[rows]) for part, rows in windows)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, whole or not at all.
@@ -185,7 +231,7 @@ class Model:
 
 
 def loss_and_accuracy(
-    probabilities: NDArray[np.floating], labels: NDArray[np.intp]
+    probabilities: NDArray[np.floating], labels: NDArray[Any]
 ) -> tuple[float, float]:
     """Return the mean cross-entropy and the share of samples whose class is the most probable.
 
@@ -197,6 +243,20 @@ def loss_and_accuracy(
     right = probabilities[np.arange(len(labels)), labels]
     loss = -np.log(np.fmax(right, np.finfo(right.dtype).tiny)).mean(dtype=np.float64)
     accuracy = ((probabilities.argmax(axis=1) == labels) & np.isfinite(right)).mean()
+    return float(loss), float(accuracy)
+
+
+def mean_loss_and_accuracy(
+    windows: Iterable[tuple[NDArray[np.floating], NDArray[Any]]],
+) -> tuple[float, float]:
+    """Return ``loss_and_accuracy`` over windows of (probabilities, labels)."""
+    sizes, results = [], []
+    for probabilities, labels in windows:
+        results.append(loss_and_accuracy(probabilities, labels))
+        sizes.append(len(labels))
+    if len(sizes) == 1:  # as it is, without another rounding
+        return results[0]
+    loss, accuracy = np.average(results, axis=0, weights=sizes)
     return float(loss), float(accuracy)
 
 
@@ -395,7 +455,7 @@ def _history(record: Any) -> History:
     if {len(curve) for curve in curves if curve} - {history.epochs}:
         raise ValueError("its history has curves of different lengths")
     best = history.best_epoch
-    if not isinstance(history.stopped, str) or not (
+    if history.stopped not in STOPPED or not (
         best is None or (type(best) is int and 1 <= best <= history.epochs)
     ):
         raise ValueError("its history does not say how training ended")

@@ -3,6 +3,7 @@
 A model remembers its scaling, so that prediction treats samples as training did.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,25 +85,53 @@ def standardization(samples: Input, rows: NDArray[np.intp]) -> Scaling:
     """
     if is_sparse(samples.values):
         raise InputError("sparse X cannot be standardised: its zeros would become numbers")
+
+    def blocks() -> Iterator[NDArray[np.floating]]:
+        for start in range(0, len(rows), BLOCK):
+            yield samples.rows(rows[start : start + BLOCK], np.float64)
+
+    return standardization_of(blocks, len(rows), samples.scale)
+
+
+def standardization_of(
+    blocks: Callable[[], Iterable[NDArray[np.floating]]], n_samples: int, scale: float
+) -> Scaling:
+    """Return the scaling that gives each feature mean 0 and variance 1.
+
+    Parameters
+    ----------
+    blocks : callable
+        Gives the samples in float64, scaled, some rows at a time; called twice, for the mean and
+        for the variance.
+    n_samples : int
+    scale : float
+        Kept in the result: what one unit of an integer is worth.
+
+    Returns
+    -------
+    scaling : Scaling
+
+    Raises
+    ------
+    InputError
+        If a feature's values are so large that its variance overflows.
+    """
     # relative to one sample, so that a constant feature gives zeros, not rounding noise
-    origin = samples.rows(rows[:1], np.float64)[0]
-    blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
+    origin: Any = None
+    total: Any = 0.0
+    squares: Any = 0.0
     with np.errstate(over="ignore", invalid="ignore"):  # said below
-        total = sum(_from_origin(samples, block, origin).sum(axis=0) for block in blocks)
-        shift = total / len(rows)
-        squares = sum(
-            np.square(_from_origin(samples, block, origin) - shift).sum(axis=0) for block in blocks
-        )
+        for block in blocks():
+            if origin is None:
+                origin = block[0].copy()
+            total = total + (block - origin).sum(axis=0)
+        shift = total / n_samples
+        for block in blocks():
+            squares = squares + np.square(block - origin - shift).sum(axis=0)
     if not np.isfinite(squares).all():
         feature = int(np.argmin(np.isfinite(squares)))
         raise InputError(
             f"feature {feature} of X has values too large to standardise; scale it down first"
         )
-    spread = np.sqrt(squares / len(rows))
-    return Scaling(samples.scale, origin + shift, 1 / np.where(spread > 0, spread, 1.0))
-
-
-def _from_origin(
-    samples: Input, rows: NDArray[np.intp], origin: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    return samples.rows(rows, np.float64) - origin
+    spread = np.sqrt(squares / n_samples)
+    return Scaling(scale, origin + shift, 1 / np.where(spread > 0, spread, 1.0))

@@ -1,6 +1,7 @@
 """``fit``: epochs of shuffled mini-batches on an engine, with validation and early stopping."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from math import isfinite
 from threading import Event
@@ -14,16 +15,17 @@ from fastnn import __version__
 from fastnn.callbacks import Callback, EarlyStopping, Epoch, print_epoch
 from fastnn.checks import check_count, check_finite, check_instance
 from fastnn.engine import DEFAULT_ENGINE, Engine, get_engine
-from fastnn.errors import DivergedError, InputError, TrainingInterrupted
-from fastnn.inputs import Input, as_array
+from fastnn.errors import DivergedError, InputError, ReadError, TrainingInterrupted
+from fastnn.inputs import as_array
 from fastnn.interrupts import stop_on_interrupt
-from fastnn.models import Model, loss_and_accuracy
+from fastnn.models import Model, mean_loss_and_accuracy
 from fastnn.network import Network, Parameters, float_dtype
 from fastnn.objective import Objective
 from fastnn.optimizers import Adam, Optimizer, OptimizerState
 from fastnn.records import generator_from, is_number
 from fastnn.schedules import Schedule, check_schedule, get_schedule, learning_rates
-from fastnn.training_data import TrainingData, Validation, prepare_training
+from fastnn.streams import MEMORY, Samples, check_memory
+from fastnn.training_data import TrainingData, Validation, Window, prepare_training
 
 DEFAULT_EPOCHS = 8
 DEFAULT_BATCH_SIZE = 32
@@ -32,7 +34,7 @@ DEFAULT_SCHEDULE = "cosine"
 
 def fit(
     network: Network,
-    X: ArrayLike | Input,
+    X: Samples,
     y: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
@@ -55,6 +57,7 @@ def fit(
     engine: str | Engine = DEFAULT_ENGINE,
     threads: int | None = None,
     dtype: DTypeLike = "float32",
+    memory: int = MEMORY,
     verbose: bool = False,
 ) -> Model:
     """Train a network with shuffled mini-batches.
@@ -62,8 +65,8 @@ def fit(
     Parameters
     ----------
     network : Network
-    X : array_like, sparse matrix or Input, shape (n_samples, n_features)
-        Not changed.
+    X : array_like, sparse matrix, Input, path or memmap, shape (n_samples, n_features)
+        Not changed. A path is one of an ``.npy`` file; see ``memory``.
     y : array_like, shape (n_samples,)
         Class labels: integers, booleans or strings.
     sample_weight : array_like, shape (n_samples,), optional
@@ -79,7 +82,8 @@ def fit(
     schedule : str or callable, default="cosine"
         See ``fastnn.schedules``.
     validation : float or (X, y), optional
-        A share of the samples to hold out, each class in proportion, or data of its own.
+        A share of the samples to hold out, each class in proportion (of a file that is read while
+        training, blocks of rows at random), or data of its own.
     patience : int, optional
         Stop when the validation loss has not fallen by ``tol`` for so many epochs, and keep the
         parameters of the epoch with the lowest.
@@ -101,6 +105,10 @@ def fit(
     engine, threads
         See ``fastnn.get_engine``.
     dtype : {"float32", "float64"}, default="float32"
+    memory : int, default=2**30
+        Bytes that the samples of a file may take in memory: a path or a memory map with more is
+        read while training, again in each epoch; one with less is loaded. ``fastnn.streams`` says
+        how samples are shuffled then.
     verbose : bool, default=False
         Print a line per epoch.
 
@@ -115,6 +123,9 @@ def fit(
     DivergedError
         If the loss or a parameter stopped being finite; ``.model`` is the model as the last good
         batch left it, or the last good epoch where an update itself overflowed.
+    ReadError, OSError
+        If a file of samples cannot be read to its end, or holds what is no number; ``.model`` is
+        the model as the last good batch left it, None if training had not begun.
     TrainingInterrupted
         On Ctrl-C (it is a KeyboardInterrupt); ``.model`` is the model so far.
 
@@ -148,8 +159,9 @@ def fit(
         validation=validation,
         generator=split,
         dtype=dtype,
+        memory=check_memory(memory),
     )
-    n_batches = -(-len(data.rows) // recipe.batch_size)
+    n_batches = -(-data.n_samples // recipe.batch_size)
     check_schedule(recipe.schedule, recipe.epochs * n_batches)
     model = Model(
         network=network,
@@ -176,6 +188,10 @@ def fit(
         except DivergedError as error:
             model.history.stopped = "diverged"
             error.model = model
+            raise
+        except (ReadError, OSError) as error:
+            model.history.stopped = "failed"
+            error.model = model  # type: ignore[union-attr]  # an OSError has no such attribute yet
             raise
         finally:
             if early_stopping is not None:
@@ -300,9 +316,8 @@ def _run_epochs(
     """Train ``model`` in place and fill its history, until the end or the first wish to stop."""
     history, parameters = model.history, model.parameters
     state = recipe.optimizer.initialize(parameters)
-    n_batches = -(-len(data.rows) // recipe.batch_size)
+    n_batches = -(-data.n_samples // recipe.batch_size)
     for number in range(1, recipe.epochs + 1):
-        order = shuffles.permutation(data.rows)
         rates = learning_rates(
             recipe.schedule,
             recipe.rate,
@@ -312,7 +327,7 @@ def _run_epochs(
         )
         started = perf_counter()
         try:
-            losses = _run_epoch(engine, recipe, data, model, state, order, rates, stop)
+            losses, weights = _run_epoch(engine, recipe, data, model, state, shuffles, rates, stop)
         except DivergedError as error:
             error.epoch = number
             raise
@@ -320,12 +335,14 @@ def _run_epochs(
         if len(losses) < n_batches:
             return
         history.seconds.append(seconds)
-        history.loss.append(_mean_loss(losses, order, recipe.batch_size, data.weights))
+        history.loss.append(_mean_loss(losses, weights))
         val_loss, val_accuracy = None, None
         if data.validation is not None:
-            X_val, y_val = data.validation
-            probabilities = engine.predict(model.network, parameters, X_val)
-            val_loss, val_accuracy = loss_and_accuracy(probabilities, y_val)
+            with closing(data.watched()) as windows:
+                val_loss, val_accuracy = mean_loss_and_accuracy(
+                    (engine.predict(model.network, parameters, X_val), y_val)
+                    for X_val, y_val in windows
+                )
             history.validation_loss.append(val_loss)
             history.validation_accuracy.append(val_accuracy)
         epoch = Epoch(
@@ -353,11 +370,41 @@ def _run_epoch(
     data: TrainingData,
     model: Model,
     state: OptimizerState,
-    order: NDArray[np.intp],
+    shuffles: np.random.Generator,
+    rates: NDArray[np.float64],
+    stop: Event,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Train on one epoch; return the loss and the weight of each batch, fewer if it was stopped."""
+    losses, weights, done = np.empty(len(rates)), np.empty(len(rates)), 0
+    with closing(data.windows(shuffles, recipe.batch_size)) as windows:
+        for window in windows:
+            n_batches = -(-len(window.order) // recipe.batch_size)
+            here = slice(done, done + n_batches)
+            try:
+                found = _run_window(engine, recipe, window, model, state, rates[here], stop)
+            except DivergedError as error:
+                error.losses = np.concatenate([losses[:done], error.losses])
+                error.batch = None if error.batch is None else done + error.batch
+                raise
+            losses[done : done + len(found)] = found
+            weights[here] = _batch_weights(window, recipe.batch_size)
+            done += len(found)
+            if len(found) < n_batches:
+                break
+            del window  # the buffer that it lies in is needed for another
+    return losses[:done], weights[:done]
+
+
+def _run_window(
+    engine: Engine,
+    recipe: _Recipe,
+    window: Window,
+    model: Model,
+    state: OptimizerState,
     rates: NDArray[np.float64],
     stop: Event,
 ) -> NDArray[np.float64]:
-    """Train on the batches of one epoch; if it diverges, leave finite parameters behind."""
+    """Train on the batches of one window; if it diverges, leave finite parameters behind."""
     parameters = model.parameters
     before = parameters.vector.copy()
     try:
@@ -365,13 +412,13 @@ def _run_epoch(
             model.network,
             parameters,
             state,
-            data.samples,
-            data.labels,
-            order,
+            window.samples,
+            window.labels,
+            window.order,
             batch_size=recipe.batch_size,
             learning_rates=rates,
             objective=recipe.objective,
-            sample_weight=data.weights,
+            sample_weight=window.weights,
             stop=stop,
         )
         check_finite(parameters, state, losses)
@@ -382,15 +429,16 @@ def _run_epoch(
     return losses
 
 
-def _mean_loss(
-    losses: NDArray[np.float64],
-    order: NDArray[np.intp],
-    batch_size: int,
-    weights: NDArray[np.float64] | None,
-) -> float:
+def _batch_weights(window: Window, batch_size: int) -> NDArray[np.float64]:
+    """Return the sum of the weights of each batch's samples."""
+    n_samples = len(window.order)
+    starts = np.arange(0, n_samples, min(batch_size, n_samples))
+    ones = np.ones(n_samples) if window.weights is None else window.weights[window.order]
+    sums: NDArray[np.float64] = np.add.reduceat(ones, starts)
+    return sums
+
+
+def _mean_loss(losses: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
     """Return the mean of the batch losses, each weighted by the weights of its samples."""
-    starts = np.arange(0, len(order), min(batch_size, len(order)))
-    ones = np.ones(len(order)) if weights is None else weights[order]
-    batch_weights = np.add.reduceat(ones, starts)
-    total = batch_weights.sum()
-    return float(losses @ (batch_weights / total)) if total > 0 else 0.0
+    total = weights.sum()
+    return float(losses @ (weights / total)) if total > 0 else 0.0

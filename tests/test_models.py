@@ -412,7 +412,15 @@ def test_a_header_of_wrong_kinds_is_refused(saved, change, message):
 
 
 @pytest.mark.parametrize(
-    "change", [{"best_epoch": 0}, {"best_epoch": 3}, {"best_epoch": True}, {"seconds": [1.0]}]
+    "change",
+    [
+        {"best_epoch": 0},
+        {"best_epoch": 3},
+        {"best_epoch": True},
+        {"seconds": [1.0]},
+        {"stopped": "sometimes"},
+        {"stopped": ["failed"]},
+    ],
 )
 def test_a_history_that_contradicts_itself_is_refused(saved, change):
     tensors, header = parts(saved)

@@ -37,6 +37,7 @@ LAYERS = [
     "named_data",
     "download",
     "models",
+    "streams",
     "callbacks",
     "schedules",
     "engine",

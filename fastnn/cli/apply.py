@@ -3,6 +3,7 @@
 import csv
 import io
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from fastnn.cli.options import (
     json_option,
     label_column_option,
     labels_option,
+    memory_option,
     model_argument,
     require_stdout,
     threads_option,
@@ -31,7 +33,13 @@ if TYPE_CHECKING:
 
 
 def _samples(
-    model: "Model", data: str, labels: str | None, label_column: str | None, *, labelled: bool
+    model: "Model",
+    data: str,
+    labels: str | None,
+    label_column: str | None,
+    memory: int,
+    *,
+    labelled: bool,
 ) -> "Table":
     """Return the test part of named data, or all samples of a file, as the model takes them."""
     from fastnn import datasets
@@ -48,7 +56,7 @@ def _samples(
         )
         table = Table(dataset.X_test, dataset.y_test, dataset.feature_names)
     else:
-        table = _all_samples(model, path, labels, label_column, labelled=labelled)
+        table = _all_samples(model, path, labels, label_column, memory, labelled=labelled)
     if table.X.shape[1] != model.network.n_features:
         raise InputError(
             f"{data} has {table.X.shape[1]} features; the model expects {model.network.n_features}"
@@ -57,7 +65,13 @@ def _samples(
 
 
 def _all_samples(
-    model: "Model", path: Path, labels: str | None, label_column: str | None, *, labelled: bool
+    model: "Model",
+    path: Path,
+    labels: str | None,
+    label_column: str | None,
+    memory: int,
+    *,
+    labelled: bool,
 ) -> "Table":
     from fastnn import datasets
     from fastnn.formats import Table
@@ -68,6 +82,7 @@ def _all_samples(
         label_column=label_column,
         labelled=labelled,
         features=model.feature_names or (),
+        memory=memory,
     )
     X, _ = datasets.flatten_images(table.X, path)
     table = Table(X, table.y, table.feature_names).widen(model.network.n_features)
@@ -80,6 +95,7 @@ def _all_samples(
 @labels_option
 @label_column_option
 @json_option
+@memory_option
 @threads_option
 @debug_option
 def evaluate(
@@ -88,6 +104,7 @@ def evaluate(
     labels: str | None,
     label_column: str | None,
     json_path: str | None,
+    memory: int,
     threads: int | None,
 ) -> None:
     """Test a saved MODEL on DATA: the test part of a named data set, or all samples of a file."""
@@ -96,7 +113,7 @@ def evaluate(
     terminal = Terminal(data_on_stdout=json_path == "-", go_on=json_path is not None)
     check_outputs(None, None, json_path, inputs=(model_path, data, labels))
     model = load(model_path, threads=threads)
-    table = _samples(model, data, labels, label_column, labelled=True)
+    table = _samples(model, data, labels, label_column, memory, labelled=True)
     if table.y is None:
         raise InputError(f"{data} has no labels; name a file that has, with --labels")
     with naming(data):
@@ -123,10 +140,16 @@ def evaluate(
 @data_argument
 @label_column_option
 @click.option("--probabilities", is_flag=True, help="Add a column per class. [default: off]")
+@memory_option
 @threads_option
 @debug_option
 def predict(
-    model_path: str, data: str, label_column: str | None, probabilities: bool, threads: int | None
+    model_path: str,
+    data: str,
+    label_column: str | None,
+    probabilities: bool,
+    memory: int,
+    threads: int | None,
 ) -> None:
     """Write the class that MODEL finds most probable for each sample, as CSV in UTF-8.
 
@@ -139,13 +162,15 @@ def predict(
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="strict")
     model = load(model_path, threads=threads)
-    table = _samples(model, data, None, label_column, labelled=False)
-    with naming(data):
-        shares = model.predict_proba(table.X)
+    table = _samples(model, data, None, label_column, memory, labelled=False)
     labels = model.classes.tolist()
     writer = csv.writer(sys.stdout, lineterminator="\n")
     columns = [f"probability of {label}" for label in labels] if probabilities else []
-    writer.writerow(["prediction", "probability", *columns])
-    for row, best in zip(shares, shares.argmax(axis=1), strict=True):
-        rest = [f"{share:.6g}" for share in row] if probabilities else []
-        writer.writerow([labels[best], f"{row[best]:.6g}", *rest])
+    headers = [["prediction", "probability", *columns]]
+    with naming(data), closing(model.predict_windows(table.X)) as windows:
+        for shares in windows:
+            writer.writerows(headers)  # now, not before: what cannot be predicted has no output
+            headers = []
+            for row, best in zip(shares, shares.argmax(axis=1), strict=True):
+                rest = [f"{share:.6g}" for share in row] if probabilities else []
+                writer.writerow([labels[best], f"{row[best]:.6g}", *rest])

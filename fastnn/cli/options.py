@@ -1,6 +1,7 @@
 """Options that several commands share, and the files that they write."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from math import isnan
@@ -61,6 +62,21 @@ class ShareType(click.FloatRange):
         return share
 
 
+class SizeType(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes: ``512M``, ``4G``, ``100000``; units are powers of 1024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """Turn an option's text into bytes."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d{1,15})\s*([KMGT]?)(I?B)?", value.strip().upper(), re.ASCII)
+        if found is None:
+            self.fail(f"{value!r} is not a size such as 512M, 4G or 100000", param, ctx)
+        return int(found[1]) * 1024 ** " KMGT".index(found[2] or " ")
+
+
 def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--debug``, which ``run`` looks for itself."""
     return click.option(
@@ -90,6 +106,15 @@ json_option = click.option(
     "json_path",
     metavar="FILE|-",
     help="Write the results as one JSON object; - is standard output. [default: not written]",
+)
+memory_option = click.option(
+    "--memory",
+    type=SizeType(),
+    default="1G",
+    show_default=True,
+    metavar="SIZE",
+    help="What the samples of an npy file may take in memory; a larger file is read while it is "
+    "used, again in each epoch.",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Threads. [default: the usable CPUs]"

@@ -1,6 +1,5 @@
 """``fastnn train``: data, a network, training, a test, and the files that were asked for."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,11 +13,12 @@ from fastnn.cli.options import (
     json_option,
     label_column_option,
     labels_option,
+    memory_option,
     threads_option,
-    write_json,
 )
+from fastnn.cli.outcome import finish, tell_of_divergence, tell_of_failure
 from fastnn.engine import DEFAULT_ENGINE, ENGINES
-from fastnn.errors import DivergedError, InputError, TrainingInterrupted
+from fastnn.errors import DivergedError, InputError, ReadError, TrainingInterrupted
 from fastnn.network import ACTIVATIONS, DTYPES
 from fastnn.optimizers import SGD, Adam, Optimizer
 from fastnn.schedules import SCHEDULES
@@ -27,7 +27,6 @@ from fastnn.training import DEFAULT_BATCH_SIZE, DEFAULT_EPOCHS, DEFAULT_SCHEDULE
 
 if TYPE_CHECKING:
     from fastnn.datasets import Dataset
-    from fastnn.models import Model
 
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
 MOMENTUM = 0.9
@@ -103,6 +102,7 @@ WEIGHT_DECAY = 0.01
     show_default=True,
     help="Decides the starting weights, the shuffles and the validation split.",
 )
+@memory_option
 @threads_option
 @click.option(
     "--engine",
@@ -182,7 +182,8 @@ def train(
     """Train a network on DATA and test it.
 
     DATA is digits (the default), mnist, fashion-mnist, or a path: .npz with X and y, .npy or IDX
-    with --labels, CSV with a header, svmlight, or a folder with the four MNIST files.
+    with --labels, CSV with a header, svmlight, or a folder with the four MNIST files. A .npy file
+    may be larger than memory: see --memory.
     """
     from fastnn import datasets
     from fastnn.engine import get_engine
@@ -203,6 +204,7 @@ def train(
             labels=labels,
             label_column=label_column,
             test_fraction=test_fraction,
+            memory=settings["memory"],
             report=report,
         )
     if standardize is None:
@@ -240,13 +242,19 @@ def train(
                 model, interrupted = error.model, True
             except DivergedError as error:
                 error.model.settings.update(data=dataset.name, test_fraction=test_fraction)
-                _tell_of_divergence(terminal, error, dataset, output, json_path)
+                tell_of_divergence(terminal, error, dataset, output, json_path)
                 raise click.exceptions.Exit(1) from error
+            except (ReadError, OSError) as error:
+                if getattr(error, "model", None) is None:
+                    raise
+                error.model.settings.update(data=dataset.name, test_fraction=test_fraction)  # type: ignore[union-attr]
+                tell_of_failure(terminal, error, dataset, output, json_path)
+                raise click.exceptions.Exit(2) from error
         model.settings.update(data=dataset.name, test_fraction=test_fraction)
         if interrupted:
             terminal.errors.print("Interrupted: training ended early, after the batch it was in.")
         with stop_on_interrupt() as again:  # another Ctrl-C, in haste, does not lose the model
-            _finish(terminal, model, dataset, output, plot_path, json_path)
+            finish(terminal, model, dataset, output, plot_path, json_path)
         if again.is_set() and not interrupted:
             terminal.errors.print("Interrupted when training had ended: everything was written.")
     if interrupted or again.is_set():
@@ -270,119 +278,25 @@ def _optimizer(name: str, momentum: float | None, weight_decay: float | None) ->
 def _wants_standardizing(dataset: "Dataset") -> bool:
     """Tell whether samples are a table of numbers that nobody has scaled yet."""
     from fastnn.inputs import is_sparse, prepare
+    from fastnn.streams import FileSamples
 
     if dataset.scale is not None or is_sparse(dataset.X_train):
         return False
+    if isinstance(dataset.X_train, FileSamples):
+        return dataset.X_train.largest > 1
     return prepare(dataset.X_train).largest > 1
 
 
 def _check_samples(dataset: "Dataset", dtype: str | None) -> None:
     """Raise now what training, or the test after it, would raise; say which samples it is about."""
     from fastnn.inputs import prepare
+    from fastnn.streams import FileSamples
 
     for purpose, X in (("train on", dataset.X_train), ("test with", dataset.X_test)):
+        if isinstance(X, FileSamples):
+            X.check_finite()
+            continue
         try:
             prepare(X, dtype=dtype)
         except InputError as error:
             raise InputError(f"{dataset.source}, the samples to {purpose}: {error}") from error
-
-
-def _finish(
-    terminal: Terminal,
-    model: "Model",
-    dataset: "Dataset",
-    output: str | None,
-    plot_path: str | None,
-    json_path: str | None,
-) -> None:
-    """Save first, then test, draw and report: what was trained is safe from what may fail."""
-    history, failure = model.history, None
-    if output is not None:
-        try:
-            model.save(output)
-        except OSError as error:  # told at the end: the other files may be on another disk
-            failure, output = error, None
-    try:
-        loss, accuracy = model.evaluate(dataset.X_test, dataset.y_test)
-    except InputError as error:
-        write_json(json_path, {**_result(model, dataset), "output": output})
-        fate = "not saved" if output is None else f"saved to {output}"
-        raise InputError(
-            f"{dataset.source}, the samples to test with: {error}; training has ended, the model "
-            f"is {fate}"
-        ) from error
-    tested = {"test_loss": loss, "test_accuracy": accuracy, "output": output}
-    write_json(json_path, {**_result(model, dataset), **tested})
-    rows: list[tuple[str, Any]] = [
-        ("test accuracy", f"{accuracy:.4f}"),
-        ("test loss", f"{loss:.4f}"),
-        ("training took", f"{sum(history.seconds):.2f} s, epochs: {history.epochs}"),
-    ]
-    if history.best_epoch is not None:
-        rows.append(("best epoch", history.best_epoch))
-    if output is not None:
-        rows.append(("model saved to", output))
-    if plot_path is not None:
-        from fastnn import plot
-
-        figure = plot.training_report(
-            model,
-            dataset.X_test,
-            dataset.y_test,
-            image_shape=dataset.image_shape,
-            title=f"{dataset.name}, {'-'.join(map(str, model.network.layer_sizes))}",
-        )
-        plot.save(figure, plot_path)
-        rows.append(("plot saved to", plot_path))
-    terminal.table("", rows)
-    if failure is not None:
-        raise failure
-
-
-def _tell_of_divergence(
-    terminal: Terminal,
-    error: DivergedError,
-    dataset: "Dataset",
-    output: str | None,
-    json_path: str | None,
-) -> None:
-    """Save the model if it has whole epochs behind it, but not over the file asked for; say so."""
-    model: Model = error.model
-    kept, fate = None, "The model was not saved"
-    if output is not None and model.history.epochs:
-        path = Path(output)
-        beside = str(path.with_name(f"{path.stem}-diverged{path.suffix}"))
-        try:
-            model.save(beside)
-            kept, fate = beside, f"The model so far is in {beside}"
-        except OSError as failure:
-            fate = f"The model could not be saved to {beside}: {failure.strerror}"
-    terminal.error(f"{error}. {fate}.")
-    write_json(json_path, {**_result(model, dataset), "output": kept})
-
-
-def _result(model: "Model", dataset: "Dataset") -> dict[str, Any]:
-    """Return what ``--json`` writes; of a run that diverged, nothing was tested."""
-    from fastnn.machine import versions
-
-    history = model.history
-    return {
-        "data": dataset.name,
-        "source": dataset.source,
-        "layer_sizes": list(model.network.layer_sizes),
-        "activation": model.network.activation,
-        "settings": model.settings,
-        "engine": model.settings["engine"],
-        "threads": model.settings["threads"],
-        "epochs": history.epochs,
-        "stopped": history.stopped,
-        "best_epoch": history.best_epoch,
-        "losses": history.loss,
-        "validation_losses": history.validation_loss,
-        "validation_accuracies": history.validation_accuracy,
-        "test_loss": None,
-        "test_accuracy": None,
-        "train_seconds": sum(history.seconds),
-        "output": None,
-        "versions": versions(("numpy", "numba")),
-    }

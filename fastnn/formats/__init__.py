@@ -17,12 +17,15 @@ from fastnn.errors import InputError
 from fastnn.formats import idx
 from fastnn.formats.content import fail, open_bytes
 from fastnn.formats.idx import read_idx
-from fastnn.formats.npy import read_npy, read_npz
+from fastnn.formats.npy import NpyHeader, read_npy, read_npy_header, read_npz
 from fastnn.formats.svmlight import read_svmlight
 from fastnn.formats.table import Table
 from fastnn.formats.tabular import read_csv, read_label_lines
 
-__all__ = ["Table", "read_idx", "read_labels", "read_npz", "read_table", "sniff"]
+__all__ = [
+    "NpyHeader", "Table", "read_idx", "read_labels", "read_npy", "read_npy_header", "read_npz",
+    "read_table", "sniff",
+]  # fmt: skip
 
 
 def sniff(path: Path) -> str:

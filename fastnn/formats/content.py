@@ -31,10 +31,14 @@ def require_file(path: Path) -> None:
 
 def open_bytes(path: Path) -> BinaryIO:
     """Open a file; one that starts like gzip is expanded, whatever its name."""
+    return cast(BinaryIO, gzip.open(path)) if is_gzip(path) else path.open("rb")
+
+
+def is_gzip(path: Path) -> bool:
+    """Tell whether a file starts like gzip."""
     require_file(path)
     with path.open("rb") as file:
-        is_gzip = file.read(2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path)) if is_gzip else path.open("rb")
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _too_large(most: int) -> str:
@@ -55,15 +59,15 @@ def read_bytes(path: Path, *, most: int | None = None) -> bytearray:
     """
     with open_bytes(path) as file:
         size = path.stat().st_size
-        is_gzip = isinstance(file, gzip.GzipFile)
+        expands = isinstance(file, gzip.GzipFile)
         if most is None:
-            most = max(MOST_EXPANSION * size, SMALL_EXPANSION) if is_gzip else size
+            most = max(MOST_EXPANSION * size, SMALL_EXPANSION) if expands else size
         content = bytearray()
         try:
             while chunk := file.read(2**20):
                 content += chunk
                 if len(content) > most:
-                    fail(path, _too_large(most) if is_gzip else "it grows while it is read")
+                    fail(path, _too_large(most) if expands else "it grows while it is read")
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             fail(path, f"damaged or truncated gzip data ({error})")
     return content

@@ -7,8 +7,9 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from math import prod
+from os import fstat
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +26,43 @@ from fastnn.formats.content import (
 MOST_DIMENSIONS = 8
 
 
+class NpyHeader(NamedTuple):
+    """What an npy file declares, and where its values begin, in bytes."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+    offset: int
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of values."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
 def read_npy(path: Path) -> NDArray[Any]:
     """Read an array from an npy file."""
     content = read_bytes(path)
     return _parse_npy(io.BytesIO(content), len(content), path, "it")
 
 
-def _parse_npy(file: IO[bytes], size: int, path: Path, name: str) -> NDArray[Any]:
-    """Read an npy file of ``size`` bytes; the declared shape must fit them exactly."""
+def read_npy_header(path: Path) -> NpyHeader:
+    """Read what a plain npy file declares; its shape must fit the file's size exactly.
+
+    Raises
+    ------
+    InputError
+        If it is not an npy file, or is compressed.
+    OSError
+        If it cannot be read.
+    """
+    require_file(path)
+    with path.open("rb") as file:
+        return _parse_header(file, fstat(file.fileno()).st_size, path, "it")
+
+
+def _parse_header(file: IO[bytes], size: int, path: Path, name: str) -> NpyHeader:
+    """Read the header of an npy file of ``size`` bytes; the declared shape must fit them."""
     headers: dict[tuple[int, int], Callable[[Any], tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -56,7 +86,13 @@ def _parse_npy(file: IO[bytes], size: int, path: Path, name: str) -> NDArray[Any
     found = size - file.tell()
     if len(shape) > MOST_DIMENSIONS or prod(shape) * dtype.itemsize != found:
         fail(path, f"{name} declares shape {shape} of {dtype}; it has {found} bytes of values")
-    content = bytearray(found)
+    return NpyHeader(shape, fortran_order, dtype, file.tell())
+
+
+def _parse_npy(file: IO[bytes], size: int, path: Path, name: str) -> NDArray[Any]:
+    """Read an npy file of ``size`` bytes; the declared shape must fit them exactly."""
+    shape, fortran_order, dtype, offset = _parse_header(file, size, path, name)
+    content = bytearray(size - offset)
     view = memoryview(content)
     while view:
         n_read = file.readinto(view)  # type: ignore[attr-defined]
