@@ -12,15 +12,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn.errors import DivergedError, InputError
-from fastnn.inputs import Input, as_array, prepare
+from fastnn.inputs import Input, as_array, prepare, prepare_once
 from fastnn.network import Network, Parameters
 from fastnn.optimizers import OptimizerState
 
 MOST = 10**9  # epochs, or samples in a batch: their product still counts batches exactly
 
 
-def check_samples(network: Network, parameters: Parameters, X: ArrayLike | Input) -> Input:
-    """Return X prepared, once network, parameters and X fit each other."""
+def check_samples(
+    network: Network, parameters: Parameters, X: ArrayLike | Input, *, once: bool = True
+) -> Input:
+    """Return X prepared, for one pass or many, once network, parameters and X fit each other."""
     check_instance("network", network, Network)
     check_instance("parameters", parameters, Parameters)
     if parameters.layer_sizes != network.layer_sizes:
@@ -28,7 +30,7 @@ def check_samples(network: Network, parameters: Parameters, X: ArrayLike | Input
             f"the parameters are for layer sizes {parameters.layer_sizes}; "
             f"the network has {network.layer_sizes}"
         )
-    samples = prepare(X)
+    samples = prepare_once(X) if once else prepare(X)
     check_features(samples, network.n_features)
     samples.require_dtype(parameters.dtype)
     return samples

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastnn.download import Report
 from fastnn.errors import InputError, ReadError
 from fastnn.formats import Table, read_idx, read_labels, read_npz, read_table, sniff
-from fastnn.inputs import is_sparse, prepare
+from fastnn.inputs import is_sparse, prepare_once
 from fastnn.labels import as_labels, compact, distinct, encode_labels, split_rows
 from fastnn.named_data import NAMES, PARTS, find_folder, in_folder, read_digits
 from fastnn.records import generator_from, is_number
@@ -368,7 +368,7 @@ def _image_shape(sample_shape: tuple[int, ...]) -> tuple[int, ...] | None:
 
 
 def _check_fit(X: Any, y: NDArray[Any]) -> None:
-    prepare(X)
+    prepare_once(X)
     if is_sparse(X) and X.shape[1] > max(WIDTH_OF_ANY, WIDTH_PER_VALUE * X.nnz):
         raise InputError(
             f"it names feature {X.shape[1] - 1} and holds no more than {X.nnz} values; expected "

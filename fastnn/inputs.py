@@ -221,6 +221,12 @@ def prepare(
     return prepared if dtype is None else prepared.astype(dtype)
 
 
+def prepare_once(X: Any, *, scale: float | None = None) -> Input:
+    """Return samples prepared for a single pass, which a table is not worth compressing for."""
+    stays = not is_sparse(X) and not isinstance(X, Input)
+    return prepare(X, scale=scale, layout="dense" if stays else "auto")
+
+
 def faster_layout(shape: tuple[int, int], density: float) -> str:
     """Return "sparse" where to skip zeros is expected to be faster, else "dense"."""
     n_samples, n_features = shape

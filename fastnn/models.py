@@ -25,6 +25,7 @@ from fastnn.formats.content import require_file
 from fastnn.inputs import Input
 from fastnn.labels import encode_labels, index_dtype
 from fastnn.network import Network, Parameters, aligned_zeros, float_dtype
+from fastnn.predictor import Predictor
 from fastnn.scaling import Scaling
 from fastnn.streams import WINDOW_BYTES, FileSamples, Samples, open_samples
 
@@ -143,7 +144,7 @@ class Model:
     ) -> Generator[tuple[NDArray[np.floating], slice | NDArray[np.intp]], None, None]:
         """Yield probabilities, and which samples they are of."""
         if not isinstance(X, FileSamples):
-            samples = self.scaling.apply(X, self.parameters.dtype)
+            samples = self.scaling.apply(X, self.parameters.dtype, once=True)
             check_features(samples, self.network.n_features)
             yield self._probabilities(samples), slice(None)
             return
@@ -164,6 +165,32 @@ class Model:
                 f"{self.parameters.dtype}; expected samples like those of training"
             )
         return probabilities
+
+    def predictor(self, n_samples: int = 1) -> Predictor:
+        """Return a function for many predictions of a few samples each, with everything allocated.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            The most samples that it will be called with at a time.
+
+        Returns
+        -------
+        predictor : Predictor
+            ``predictor(x)`` returns what ``predict_proba`` does, to the last bit, and takes one
+            sample of shape (n_features,) too; ``predictor.predict(x)`` returns classes.
+
+        Examples
+        --------
+        >>> import fastnn
+        >>> data = fastnn.datasets.load("digits")
+        >>> network = fastnn.Network((64, 32, 10))
+        >>> model = fastnn.fit(network, data.X_train, data.y_train, scale=data.scale, epochs=1)
+        >>> predictor = model.predictor()
+        >>> predictor(data.X_test[0]).shape
+        (1, 10)
+        """
+        return Predictor(self, n_samples)
 
     def predict(self, X: Samples) -> NDArray[Any]:
         """Return the most probable class of each sample.

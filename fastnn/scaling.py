@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastnn.errors import InputError
-from fastnn.inputs import Input, as_array, is_sparse, prepare
+from fastnn.inputs import Input, as_array, is_sparse, prepare, prepare_once
 from fastnn.network import float_dtype
 
 BLOCK = 4096  # samples: bounds the memory for float64 copies
@@ -35,9 +35,9 @@ class Scaling:
     offset: NDArray[np.float64] | None = None
     factor: NDArray[np.float64] | None = None
 
-    def apply(self, X: Any, dtype: DTypeLike) -> Input:
-        """Return X as the network sees it, prepared."""
-        samples = X if isinstance(X, Input) else self._prepare(X)
+    def apply(self, X: Any, dtype: DTypeLike, *, once: bool = False) -> Input:
+        """Return X as the network sees it, prepared for many passes or for one."""
+        samples = X if isinstance(X, Input) else self._prepare(X, once)
         if samples.is_integer and samples.scale != self.scale:
             raise InputError(
                 f"X was prepared with scale {samples.scale:g}; the model's is {self.scale:g}"
@@ -59,18 +59,19 @@ class Scaling:
                 f"X[{row}, {column}] is so far from the samples of training that standardised it "
                 f"overflows {result.dtype}"
             )
-        return prepare(result)
+        return prepare_once(result)
 
-    def _prepare(self, X: Any) -> Input:
+    def _prepare(self, X: Any, once: bool) -> Input:
+        prepared = prepare_once if once else prepare
         if self.scale == 1.0:
-            return prepare(X)
+            return prepared(X)
         values = X if is_sparse(X) else as_array("X", X)
         if values.dtype.kind not in "iub":
             raise InputError(
                 f"X has dtype {values.dtype}; the model takes integers, each unit worth "
                 f"{self.scale:g}. Samples that are scaled already are given as fastnn.prepare(X)"
             )
-        return prepare(values, scale=self.scale)
+        return prepared(values, scale=self.scale)
 
 
 def standardization(samples: Input, rows: NDArray[np.intp]) -> Scaling:

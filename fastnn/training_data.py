@@ -79,7 +79,9 @@ class TrainingData:
             yield Window(self.samples, self.labels, shuffles.permutation(rows), self.weights)
             return
         with closing(
-            self.samples.inputs(self.scaling, self.dtype, batch_size=batch_size, generator=shuffles)
+            self.samples.inputs(
+                self.scaling, self.dtype, batch_size=batch_size, generator=shuffles, once=False
+            )
         ) as windows:
             for samples, rows in windows:
                 labels = self.labels[rows].astype(np.intp)

@@ -277,19 +277,19 @@ def _optimizer(name: str, momentum: float | None, weight_decay: float | None) ->
 
 def _wants_standardizing(dataset: "Dataset") -> bool:
     """Tell whether samples are a table of numbers that nobody has scaled yet."""
-    from fastnn.inputs import is_sparse, prepare
+    from fastnn.inputs import is_sparse, prepare_once
     from fastnn.streams import FileSamples
 
     if dataset.scale is not None or is_sparse(dataset.X_train):
         return False
     if isinstance(dataset.X_train, FileSamples):
         return dataset.X_train.largest > 1
-    return prepare(dataset.X_train).largest > 1
+    return prepare_once(dataset.X_train).largest > 1
 
 
 def _check_samples(dataset: "Dataset", dtype: str | None) -> None:
     """Raise now what training, or the test after it, would raise; say which samples it is about."""
-    from fastnn.inputs import prepare
+    from fastnn.inputs import prepare_once
     from fastnn.streams import FileSamples
 
     for purpose, X in (("train on", dataset.X_train), ("test with", dataset.X_test)):
@@ -297,6 +297,8 @@ def _check_samples(dataset: "Dataset", dtype: str | None) -> None:
             X.check_finite()
             continue
         try:
-            prepare(X, dtype=dtype)
+            samples = prepare_once(X)
+            if dtype is not None:
+                samples.require_dtype(dtype)
         except InputError as error:
             raise InputError(f"{dataset.source}, the samples to {purpose}: {error}") from error

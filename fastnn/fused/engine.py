@@ -22,6 +22,7 @@ from fastnn.checks import (
 )
 from fastnn.errors import DivergedError
 from fastnn.fused.plan import GRADIENT, PREDICT, TRAIN, UPDATE, plain
+from fastnn.fused.predictor import FusedPredictor
 from fastnn.fused.run import Run, Runner
 from fastnn.fused.tiles import Tile
 from fastnn.inputs import Input
@@ -60,6 +61,10 @@ class FusedEngine:
         """Compile the kernels, or load what was kept of them."""
         self._runner.entry(float_dtype(dtype))
 
+    def predictor(self, network: Network, parameters: Parameters, n_samples: int) -> FusedPredictor:
+        """Return a function that predicts with everything allocated; see ``FusedPredictor``."""
+        return FusedPredictor(self, self._runner, network, parameters, n_samples)
+
     def predict(
         self,
         network: Network,
@@ -92,7 +97,7 @@ class FusedEngine:
         sample_weight: ArrayLike | None = None,
     ) -> tuple[float, Array]:
         """Return the loss over all rows of X, and its gradient; see ``Engine.gradient``."""
-        samples = check_samples(network, parameters, X)
+        samples = check_samples(network, parameters, X, once=False)
         labels = check_labels(y, samples.n_samples, network.n_outputs)
         weights = check_sample_weight(sample_weight, samples.n_samples)
         check_instance("objective", objective, Objective)
@@ -154,7 +159,7 @@ class FusedEngine:
         stop: Event | None = None,
     ) -> NDArray[np.float64]:
         """Train on the mini-batches that ``order`` spells out, in place; see ``Engine.train``."""
-        samples = check_samples(network, parameters, X)
+        samples = check_samples(network, parameters, X, once=False)
         labels = check_labels(y, samples.n_samples, network.n_outputs)
         weights = check_sample_weight(sample_weight, samples.n_samples)
         check_instance("objective", objective, Objective)

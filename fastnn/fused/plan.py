@@ -38,6 +38,18 @@ IDENTITY, RELU, TANH, LOGISTIC = range(4)
 
 PLAIN, MOMENTUM, NESTEROV, ADAM = range(4)
 
+# Places in ``control``; the first two in cache lines of their own.
+COUNTER = 0  # of arrivals at the barrier
+STOP = 8  # set from outside: end after this batch
+STOP_SEEN = 16  # what all threads go by
+BATCHES = 17  # done
+STEPS = 18  # updates made
+STATUS = 19
+ENTERED = 20  # whether member 0 is or was inside
+CONTROL_SIZE = 24
+
+DONE, DIVERGED, NOT_FINITE = range(3)  # what the status is
+
 LAYER = np.dtype(
     [
         ("fan_in", np.int64),
@@ -134,7 +146,7 @@ class Arrays(NamedTuple):
     places: NDArray[np.int32]  # beside the entries: their columns
     marks: NDArray[np.int32]  # see sparse.py
     noted: NDArray[np.int64]  # how many columns each thread has noted in the batch
-    control: NDArray[np.int64]  # see program.py
+    control: NDArray[np.int64]  # places above
 
 
 # Their dtypes, in that order; None is that of the parameters.
@@ -244,7 +256,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
             layer["WT_panels"] = take((fan_out + 1) * padded(fan_in, tile.lanes))
     X_stride = padded_stride(sizes[0], tile)
     X_rows = take(rows * X_stride) if room.expands and not room.longest else 0
-    entries_size = padded(room.longest, LINE // 4) if room.longest else 0
+    entries_size = padded(room.longest + tile.lanes, LINE // 4) if room.longest else 0
     entries = take(members * entries_size)
     lists_size = 2 * CHUNK * entries_size if room.batch_size else 0
     lists = take(members * lists_size)

@@ -22,7 +22,21 @@ from typing import Any
 from numba import njit
 
 from fastnn.fused.barrier import load_atomically, meet
-from fastnn.fused.plan import ABREAST, CHUNK, PREDICT, TRAIN, UPDATE
+from fastnn.fused.plan import (
+    ABREAST,
+    BATCHES,
+    CHUNK,
+    COUNTER,
+    DIVERGED,
+    ENTERED,
+    PREDICT,
+    STATUS,
+    STEPS,
+    STOP,
+    STOP_SEEN,
+    TRAIN,
+    UPDATE,
+)  # fmt: skip
 from fastnn.fused.samples import predict, propagate
 from fastnn.fused.share import share
 from fastnn.fused.table import arrays_of
@@ -37,18 +51,6 @@ from fastnn.fused.weights import (
     square_weights,
     sum_in_order,
 )
-
-# Places in ``control``; the first two in cache lines of their own.
-COUNTER = 0  # of arrivals at the barrier
-STOP = 8  # set from outside: end after this batch
-STOP_SEEN = 16  # what all threads go by
-BATCHES = 17  # done
-STEPS = 18  # updates made
-STATUS = 19
-ENTERED = 20  # whether member 0 is or was inside
-CONTROL_SIZE = 24
-
-DONE, DIVERGED = range(2)
 
 
 def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:

@@ -10,14 +10,19 @@ from numpy.typing import NDArray
 from fastnn.fused.compiled import Entry, get_entry
 from fastnn.fused.plan import (
     ADAM,
+    BATCHES,
     BLOCK,
     CHUNK,
+    CONTROL_SIZE,
+    DIVERGED,
     GROUP,
     KINDS,
     MOMENTUM,
     NESTEROV,
     PLAIN,
     PREDICT,
+    STATUS,
+    STEPS,
     TRAIN,
     Arrays,
     Call,
@@ -27,7 +32,6 @@ from fastnn.fused.plan import (
     plain,
     readable,
 )
-from fastnn.fused.program import BATCHES, CONTROL_SIZE, DIVERGED, STATUS, STEPS
 from fastnn.fused.team import Teams, take_part, wait_outside
 from fastnn.fused.tiles import LINE, Tile, host_tile
 from fastnn.fused.vectors import BYTES
@@ -310,6 +314,15 @@ class Runner:
         }
         self._teams = Teams()
         self._plans: dict[tuple[Any, ...], Plan] = {}
+
+    @property
+    def teams(self) -> Teams:
+        """The threads."""
+        return self._teams
+
+    def tile(self, dtype: np.dtype[np.floating]) -> Tile:
+        """Return the tile for parameters of this dtype."""
+        return self._tiles[dtype]
 
     def entry(self, dtype: np.dtype[np.floating]) -> Entry:
         """Return the compiled program for parameters of this dtype."""

@@ -6,10 +6,10 @@ the rows of each layer's input are: those of X anywhere in memory, all others in
 
 from fastnn.fused.dense import multiply_rows, pack_rows
 from fastnn.fused.head import activate, loss_and_delta, multiply_by_slope, probabilities
-from fastnn.fused.plan import ABREAST, BLOCK, CHUNK, RELU
+from fastnn.fused.plan import ABREAST, BLOCK, CHUNK, NOT_FINITE, RELU, STATUS
 from fastnn.fused.share import share
 from fastnn.fused.sparse import forward_rows, request_next, write_row
-from fastnn.fused.vectors import NO, address, inner, span
+from fastnn.fused.vectors import NO, address, inner, span, view
 
 
 @inner
@@ -124,6 +124,8 @@ def predict(tile, member, members, a):
     begin, last = share(run.n_samples, BLOCK, member, members)
     while begin < last:
         n = min(BLOCK, last - begin)
+        if run.is_packed and not finite_rows(a, begin, n):
+            a.control[STATUS] = NOT_FINITE
         for i in range(n):
             a.samples[place + i] = begin + i
             find_row(tile, a, place + i, begin + i)
@@ -137,3 +139,14 @@ def predict(tile, member, members, a):
             out = span(a.result, (begin + i) * output.fan_out, m * output.fan_out)
             probabilities(Z, output.stride, m, output.fan_out, scratch, out)
         begin += n
+
+
+@inner
+def finite_rows(a, first, n):
+    """Tell whether n rows of X, dense and plain, are finite."""
+    run = a.run[0]
+    place, zero = run.X + first * run.n_features * run.X_bytes, a.workspace.dtype.type(0)
+    good = True
+    for x in view(place, n * run.n_features, zero):
+        good &= x - x == zero
+    return good

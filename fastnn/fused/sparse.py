@@ -25,7 +25,7 @@ import numpy as np
 
 from fastnn.fused.dense import vectors_for_strip
 from fastnn.fused.plan import CHUNK, KINDS, PLAIN, RELU
-from fastnn.fused.tiles import ADD, LINE, STEP, STRIP, WRITE, gather, prefetch
+from fastnn.fused.tiles import ADD, LINE, STEP, STRIP, WRITE, compress, gather, prefetch
 from fastnn.fused.update import use
 from fastnn.fused.vectors import NO, ONE, ZERO, address, hot, inner, span, view
 
@@ -120,7 +120,7 @@ def write_row(a, sample, out):
 
 
 @hot
-def entries_of(member, a, sample):
+def entries_of(tile, member, a, sample):
     """Return how many entries a sample has, and where its columns and values are."""
     run = a.run[0]
     place = member * run.entries_size
@@ -130,26 +130,14 @@ def entries_of(member, a, sample):
         first, n = bounds_of(a, sample)
         return n, columns_of(a, first, n, columns), values_of(a, first, n, values)
     row = values_of(a, sample * run.n_features, run.n_features, values)
-    n = list_values(view(row, run.n_features, real_zero(a)), columns, values)
-    return n, address(columns, 0), address(values, 0)
+    found, x = address(columns, 0), address(values, 0)
+    return compress(tile, row, run.n_features, found, x), found, x
 
 
 @hot
 def real_zero(a):
     """Return a zero of the parameters' dtype."""
     return a.workspace.dtype.type(0)
-
-
-@inner
-def list_values(row, columns, values):
-    """Copy the non-zero numbers of a row and their columns; return how many there are."""
-    n = 0
-    for j in range(row.size):
-        x = row[j]
-        columns[n] = j
-        values[n] = x
-        n += x != 0
-    return n
 
 
 # --- forward -------------------------------------------------------------------------------------
@@ -163,7 +151,7 @@ def forward_rows(tile, member, a, samples, place):
     W, b = address(a.parameters, layer.W), address(a.parameters, layer.b)
     for i in range(samples.size):
         request_ahead(a, samples, i)
-        n, columns, values = entries_of(member, a, samples[i])
+        n, columns, values = entries_of(tile, member, a, samples[i])
         out = address(a.workspace, layer.A + (place + i) * layer.stride)
         for column in range(0, layer.fan_out, STRIP * tile.lanes):
             vectors, lanes = vectors_for_strip(tile, layer.fan_out - column)

@@ -10,8 +10,7 @@ from threading import Event
 from typing import Any
 
 from fastnn.fused.compiled import Entry
-from fastnn.fused.plan import Call
-from fastnn.fused.program import ENTERED, STOP
+from fastnn.fused.plan import ENTERED, STOP, Call
 
 LOOK_EVERY = 0.02  # seconds, at the event that asks for an end
 

@@ -109,6 +109,13 @@ def host_has_fma() -> bool:
     return bool(features.get("fma") or features.get("neon"))
 
 
+def host_compresses(tile: Tile) -> bool:
+    """Tell whether the CPU packs chosen lanes of a vector side by side in one instruction."""
+    features = binding.get_host_cpu_features()
+    wide = tile.lanes * tile.bytes == LINE
+    return wide and all(features.get(name) for name in ("avx512f", "avx512vl"))
+
+
 class TileType(types.Type):
     """The type of one tile: functions that take it are compiled for it."""
 
@@ -331,6 +338,38 @@ def gather(
 
 
 @intrinsic
+def compress(_, tile, row, n, columns, values):
+    """Copy the non-zero numbers of a row and their columns; return how many there are.
+
+    All but ``tile`` are integers: the address of the row, of n numbers, of the ``columns`` (int32)
+    and the ``values``, with room for n and one vector more. ``values`` may be the row itself.
+    """
+    arguments = (row, n, columns, values)
+
+    def generate(context, builder, _signature, arguments):
+        emit, lanes = _Emitter(builder, tile.tile), tile.tile.lanes
+        row, n, columns, values = arguments[1:]
+        step = INT64(lanes)
+        whole = builder.sdiv(n, step)
+        count = loop(
+            builder,
+            whole,
+            {"count": INT64(0)},
+            lambda i, carried: {
+                "count": emit.compress(
+                    row, builder.mul(i, step), None, columns, values, carried["count"]
+                )
+            },
+            may_be_none=True,
+        )["count"]
+        done = builder.mul(whole, step)
+        mask = emit.mask(builder.sub(n, done))
+        return emit.compress(row, done, mask, columns, values, count)
+
+    return types.int64(tile, *arguments), generate
+
+
+@intrinsic
 def prefetch(_, place):
     """Ask for the line of the cache at an address; another thread's, or none, does no harm."""
 
@@ -534,6 +573,43 @@ class _Emitter:
                 for order in (lower, upper)
             ]
         return rows
+
+    def compress(
+        self, row: Any, first: Any, mask: Any, columns: Any, values: Any, count: Any
+    ) -> Any:
+        """Append the non-zero numbers of one vector, and their columns; return the new count."""
+        builder, lanes = self.builder, self.tile.lanes
+        (x,) = self.load_vectors(self.offset(row, first), 1, mask)
+        chosen = builder.fcmp_unordered("!=", x, self.zero)
+        numbers = ir.VectorType(INT32, lanes)
+        lane = ir.Constant(numbers, list(range(lanes)))
+        column = builder.add(self.spread(builder.trunc(first, INT32)), lane)
+        if host_compresses(self.tile):
+            target = builder.inttoptr(columns, INT32.as_pointer())
+            target = builder.bitcast(builder.gep(target, [count]), numbers.as_pointer())
+            for vector, place in (
+                (column, target),
+                (x, self.vector_pointer(self.offset(values, count), 0)),
+            ):
+                kind = vector.type
+                element = str(kind.element).replace("float", "f32").replace("double", "f64")
+                function = self.function(
+                    f"llvm.x86.avx512.mask.compress.v{lanes}{element}",
+                    kind, kind, kind, chosen.type,
+                )  # fmt: skip
+                empty = ir.Constant(kind, [0] * lanes)
+                packed = builder.call(function, [vector, empty, chosen])
+                builder.store(packed, place, align=4 if kind is numbers else self.align)
+            bits = builder.bitcast(chosen, ir.IntType(lanes))
+            return builder.add(count, builder.zext(builder.ctpop(bits), INT64))
+        for i in range(lanes):  # written always, counted if it is there
+            one = INT32(i)
+            place = builder.gep(builder.inttoptr(columns, INT32.as_pointer()), [count])
+            builder.store(builder.extract_element(column, one), place)
+            builder.store(builder.extract_element(x, one), self.offset(values, count))
+            more = builder.zext(builder.extract_element(chosen, one), INT64)
+            count = builder.add(count, more)
+        return count
 
     def add_outer_product(self, column: Any, row: Any, chains: dict[Any, Any]) -> dict[Any, Any]:
         """Add to each sum the product of one number of the column and one vector of the row."""

@@ -213,8 +213,9 @@ class FileSamples:
         *,
         batch_size: int = 1,
         generator: np.random.Generator | None = None,
+        once: bool = True,
     ) -> Generator[tuple[Input, Rows], None, None]:
-        """Yield windows as engines take them: checked and scaled; see ``windows``.
+        """Yield windows as engines take them: checked and scaled, for one pass; see ``windows``.
 
         Raises
         ------
@@ -227,7 +228,7 @@ class FileSamples:
         ) as windows:
             for values, rows in windows:
                 with self.naming(rows):
-                    samples = scaling.apply(values, dtype)
+                    samples = scaling.apply(values, dtype, once=once)
                 yield samples, rows
                 del samples  # a converted copy, perhaps: not two at a time
 

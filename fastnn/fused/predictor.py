@@ -1,0 +1,71 @@
+"""Predictions with everything prepared: the panels packed, all room allocated, one call."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.fused.plan import COUNTER, ENTERED, PREDICT, STATUS, Call, aligned, make_plan
+from fastnn.fused.run import Run, Runner
+from fastnn.fused.team import take_part
+from fastnn.fused.tiles import LINE
+from fastnn.inputs import Input
+from fastnn.network import Network, Parameters
+
+if TYPE_CHECKING:
+    from fastnn.fused.engine import FusedEngine
+
+
+class FusedPredictor:
+    """Predicts from its own ``X`` into its own ``out``; for one caller at a time.
+
+    Attributes
+    ----------
+    X : ndarray, shape (n_samples, n_features)
+        What the network is to see, of the parameters' dtype.
+    out : ndarray, shape (n_samples, n_outputs)
+        Probabilities.
+    """
+
+    def __init__(
+        self,
+        engine: "FusedEngine",
+        runner: Runner,
+        network: Network,
+        parameters: Parameters,
+        n_samples: int,
+    ) -> None:
+        dtype, shape = parameters.dtype, (n_samples, network.n_features)
+        room = np.zeros(n_samples * network.n_features + LINE, dtype)
+        self.X: NDArray[np.floating] = aligned(room)[: shape[0] * shape[1]].reshape(shape)
+        self.out: NDArray[np.floating] = np.empty((n_samples, network.n_outputs), dtype)
+        # what is predicted next is not known: it may be full of zeros
+        samples = Input(self.X, 1.0, density=0.0, largest=0.0)
+        run = Run(
+            PREDICT,
+            network,
+            parameters.vector.copy(),
+            X=samples,
+            n_samples=n_samples,
+            result=self.out,
+        )
+        self._engine, self._runner = engine, runner
+        self._members = max(1, min(engine.threads, int(run.worth()[1])))
+        self._plan = make_plan(network, runner.tile(dtype), run.room(self._members))
+        arrays = run.arrays(self._plan, self._members)
+        self._control, self._count = arrays.control, self._plan.run["n_samples"]
+        self._given, self._entry = Call(arrays), runner.entry(dtype)
+        self(n_samples)
+        self._plan.run["is_packed"] = True
+
+    def __call__(self, n: int) -> bool:
+        """Predict from the first n rows of X; return whether they are finite."""
+        self._count[0] = n
+        self._control[STATUS] = 0
+        if self._members == 1:
+            self._entry(0, 1, *self._given.arguments)
+        else:
+            self._control[COUNTER] = self._control[ENTERED] = 0
+            with self._runner.teams.one() as team:
+                take_part(team, self._entry, self._members, self._given)
+        return not self._control[STATUS]
