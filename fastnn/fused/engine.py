@@ -63,7 +63,7 @@ class FusedEngine:
 
     def predictor(self, network: Network, parameters: Parameters, n_samples: int) -> FusedPredictor:
         """Return a function that predicts with everything allocated; see ``FusedPredictor``."""
-        return FusedPredictor(self, self._runner, network, parameters, n_samples)
+        return FusedPredictor(self._runner, self.threads, network, parameters, n_samples)
 
     def predict(
         self,

@@ -97,6 +97,7 @@ RUN = np.dtype(
         ("lists", np.int64),  # each thread's own, for pairs of a place and a value
         ("lists_size", np.int64),
         ("marks_size", np.int64),  # each thread's part of ``marks``
+        ("spare", np.int64),  # each thread's own room for a block of rows, of ``block_size``
         ("zeros", np.int64),  # place in the workspace of a row of zeros
         ("one", np.int64),  # place in the workspace where a 1 stands
         ("columns", np.int64),  # place in the workspace: each thread's own columns of a chunk's
@@ -258,7 +259,9 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
     X_rows = take(rows * X_stride) if room.expands and not room.longest else 0
     entries_size = padded(room.longest + tile.lanes, LINE // 4) if room.longest else 0
     entries = take(members * entries_size)
-    lists_size = 2 * CHUNK * entries_size if room.batch_size else 0
+    lists_size = 2 * rows * entries_size if room.batch_size else 0
+    block_size = padded_stride(tile.block * max(sizes[1:]), tile)
+    spare = take(members * block_size if lists_size else 0)
     lists = take(members * lists_size)
     zeros = take(padded_stride(max(sizes), tile))
     marks_size = padded(5 * sizes[0] + 1, LINE // 4) if lists_size else 0
@@ -277,7 +280,6 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
             begin = workspace.ctypes.data + place * tile.bytes
             step = stride * tile.bytes
             addresses[layer[name] : layer[name] + rows] = begin + step * np.arange(rows)
-    block_size = padded_stride(tile.block * max(sizes[1:]), tile)
     squares = sum(-(-int(layer["fan_in"] * layer["fan_out"]) // SQUARES) for layer in layers)
     run = np.zeros(1, RUN)
     for name, value in {
@@ -291,6 +293,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         "lists": lists,
         "lists_size": lists_size,
         "marks_size": marks_size,
+        "spare": spare,
         "zeros": zeros,
         "one": one,
         "columns": columns,
@@ -315,7 +318,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         shares=scratch(rows, np.float64),
         sample_losses=scratch(room.batch_size, np.float64),
         squares=scratch(squares, np.float64),
-        splits=scratch(2 * CHUNK * members if lists_size else 0, np.int64),
+        splits=scratch(2 * rows * members if lists_size else 0, np.int64),
         places=scratch(members * entries_size, np.int32),
         marks=np.zeros(members * marks_size, np.int32),
         noted=scratch(members, np.int64),

@@ -1,7 +1,5 @@
 """Predictions with everything prepared: the panels packed, all room allocated, one call."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,9 +9,6 @@ from fastnn.fused.team import take_part
 from fastnn.fused.tiles import LINE
 from fastnn.inputs import Input
 from fastnn.network import Network, Parameters
-
-if TYPE_CHECKING:
-    from fastnn.fused.engine import FusedEngine
 
 
 class FusedPredictor:
@@ -29,8 +24,8 @@ class FusedPredictor:
 
     def __init__(
         self,
-        engine: "FusedEngine",
         runner: Runner,
+        threads: int,
         network: Network,
         parameters: Parameters,
         n_samples: int,
@@ -49,23 +44,27 @@ class FusedPredictor:
             n_samples=n_samples,
             result=self.out,
         )
-        self._engine, self._runner = engine, runner
-        self._members = max(1, min(engine.threads, int(run.worth()[1])))
+        self._runner = runner
+        self._members = max(1, min(threads, int(run.worth()[1])))
         self._plan = make_plan(network, runner.tile(dtype), run.room(self._members))
         arrays = run.arrays(self._plan, self._members)
-        self._control, self._count = arrays.control, self._plan.run["n_samples"]
+        self._control, self._n = arrays.control, n_samples
         self._given, self._entry = Call(arrays), runner.entry(dtype)
+        self._arguments = self._given.arguments
         self(n_samples)
         self._plan.run["is_packed"] = True
 
     def __call__(self, n: int) -> bool:
         """Predict from the first n rows of X; return whether they are finite."""
-        self._count[0] = n
-        self._control[STATUS] = 0
+        if n != self._n:
+            self._plan.run["n_samples"] = self._n = n
         if self._members == 1:
-            self._entry(0, 1, *self._given.arguments)
+            self._entry(0, 1, *self._arguments)
         else:
             self._control[COUNTER] = self._control[ENTERED] = 0
             with self._runner.teams.one() as team:
                 take_part(team, self._entry, self._members, self._given)
-        return not self._control[STATUS]
+        if self._control[STATUS]:
+            self._control[STATUS] = 0
+            return False
+        return True

@@ -43,8 +43,8 @@ from fastnn.optimizers import SGD, Optimizer
 Array = NDArray[np.floating]
 
 # Floating-point operations that pay for one more thread: to meet twice takes about as long as 1e5
-# of them, to wake a thread as 1e7. A parameter that one thread writes and another reads, batch after
-# batch, goes from cache to cache, which takes as long as 40.
+# of them, to wake a thread as 1e7. A parameter that one thread writes and another reads goes from
+# cache to cache with every batch, which takes as long as 40.
 WORK_BETWEEN_MEETINGS = 1e5
 WORK_OF_A_CALL = 1e7
 WORK_TO_SHARE = 40
@@ -58,6 +58,10 @@ DENSITY_OF_LISTS = 0.3
 
 # Lines of the cache to ask for ahead; the CPU goes on where they end.
 MOST_LINES = 16
+
+# Entries that a chunk has in a column, on average, up to which a group of more than one chunk is
+# sorted at once: delta need not stay in the first cache, and fewer rows of weights are fetched.
+THIN = 4.0
 
 # What to move a row of weights costs, in values of X that add to its gradient.
 COST_OF_ROW = 6.0
@@ -83,6 +87,8 @@ class Source:
         Whether rows have to be written out as the network sees them.
     longest : int
         Where the first layer skips zeros: most values of a row; else 0.
+    is_thin : bool
+        Whether few samples of a chunk have the same column.
     skipped : float
         How many zeros it skips in a row, on average.
     """
@@ -119,6 +125,7 @@ class Source:
             self.longest = max(csr.longest, 1)
         elif mode == PREDICT and csr is None and prefers_lists(X):
             self.longest = X.n_features
+        self.is_thin = csr is not None and CHUNK * X.density < THIN
         self.skipped = X.n_features * (1.0 - X.density) if self.longest else 0.0
         self.expands = not self.longest and not (is_plain and csr is None)
 
@@ -144,7 +151,7 @@ def _columns(columns: NDArray[Any]) -> NDArray[Any]:
 
 
 def _values(values: NDArray[Any], dtype: np.dtype[np.floating]) -> NDArray[Any]:
-    """Return values of one of the ``KINDS``; the largest integers round once, as they would later."""
+    """Return values of one of the ``KINDS``; others are rounded now, as they would be later."""
     if values.dtype == np.uint32:
         values = values.astype(np.int64)
     return plain(values if values.dtype.name in KINDS else values.astype(dtype))
@@ -237,9 +244,11 @@ class Run:
         even = chunks % members == 0 or chunks >= 2 * members  # no thread is left without work
         if even and not longest and 1 < chunks <= MANY_GRADIENTS // self.parameters.size:
             return Room(CHUNK * members, members, self.batch_size, chunks, False, expands)
-        group = min(self.batch_size, CHUNK if longest else GROUP)
-        straight = self.batch_size <= CHUNK and not self._moves_all()
-        whole = not straight if longest else self.batch_size > group
+        if not longest or self.X.is_thin:
+            group = min(self.batch_size, GROUP)
+        else:
+            group = min(self.batch_size, CHUNK)
+        whole = self.batch_size > group or (longest > 0 and self._moves_all())
         return Room(group, members, self.batch_size, 0, whole, expands, longest)
 
     def arrays(self, plan: Plan, members: int) -> Arrays:

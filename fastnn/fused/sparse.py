@@ -12,10 +12,10 @@ entries of *column* k, ::
     dW[k, :] = sum over the entries (i, x) of column k of x delta[i, :]         i ascending
 
 so a chunk's entries are sorted by column. Each thread does that for columns of its own, the
-``cuts``, which have about as many entries for each thread: it counts the entries of each column, notes which columns
-have any (``touched``, in the order in which they turn up), gives each its place, and puts the
-entries there. All of that is proportional to the number of entries, not of columns: text has tens
-of thousands of columns, few of which a chunk touches.
+``cuts``, which have about as many entries for each thread: it counts the entries of each column,
+notes which columns have any (``touched``, in the order in which they turn up), gives each its
+place, and puts the entries there. All of that is proportional to the number of entries, not of
+columns: text has tens of thousands of columns, few of which a chunk touches.
 
 Weights whose gradient is zero stay as they are in plain SGD. With momentum, Adam or a penalty they
 move all the same.
@@ -210,7 +210,7 @@ def marks_of(member, a):
 
 @inner
 def sort_by_column(member, a, samples):
-    """Sort the entries of a thread's columns, of a chunk of samples; return how many are touched.
+    """Sort the entries of a thread's columns, of a group of samples; return how many are touched.
 
     The entries are counted first. Those of the columns touched follow each other.
     """
@@ -219,8 +219,8 @@ def sort_by_column(member, a, samples):
     cursors = span(a.marks, cursor_begin, run.n_features)
     touched = span(a.marks, touched_begin, run.n_features + 1)
     ends = span(a.marks, ends_begin, run.n_features)
-    firsts = span(a.splits, 2 * CHUNK * member, CHUNK)
-    counts = span(a.splits, 2 * CHUNK * member + CHUNK, CHUNK)
+    firsts = span(a.splits, 2 * run.group * member, run.group)
+    counts = span(a.splits, (2 * member + 1) * run.group, run.group)
     own, after = a.cuts[member], a.cuts[member + 1]
     count = 0
     for i in range(samples.size):
@@ -248,7 +248,7 @@ def sort_by_column(member, a, samples):
 
 @hot
 def own_part(columns, first, last, n_features):
-    """Return how many of a sample's columns are below ``first``, and how many from there to last."""
+    """Return how many columns of a sample are below ``first``, and how many from there to last."""
     below = count_below(columns, first) if first > 0 else ZERO
     return below, (count_below(columns, last) if last < n_features else columns.size) - below
 
@@ -264,7 +264,7 @@ def count_below(columns, cut):
 
 @hot
 def count_entries(columns, cursors, touched, count):
-    """Count a sample's entries by column, and note columns that have had none in the chunk."""
+    """Count a sample's entries by column, and note columns that have had none in the group."""
     for k in range(columns.size):
         column = columns[k]
         before = cursors[column]
@@ -310,10 +310,10 @@ def put_entries(columns, x, i, cursors, pairs):
 
 @inner
 def move_touched(tile, member, a, start, n, adds, ends, total, step):
-    """Compute the gradient of one thread's rows of W_1 from a chunk of n samples, and use it.
+    """Compute the gradient of one thread's rows of W_1 from the n samples of a group, and use it.
 
-    ``adds``: the batch had chunks before this one. ``ends``: it is the last. In plain SGD rows
-    without entries rest, and in a batch of one chunk the others move straight from the registers.
+    ``adds``: the batch had groups before this one. ``ends``: it is the last. In plain SGD rows
+    without entries rest, and in a batch of one group the others move straight from the registers.
     Else the gradient is first added up in the result.
     """
     penalty = a.run[0].alpha / total
@@ -333,17 +333,17 @@ def move_touched(tile, member, a, start, n, adds, ends, total, step):
 
 @inner
 def gather_touched(tile, member, a, n, count, steps, rate):
-    """Add a chunk's gradients of the rows of W_1 that have entries to the result, or to W_1.
+    """Add a group's gradients of the rows of W_1 that have entries to the result, or to W_1.
 
     ``steps``: subtract them, times the rate, from W_1. A strip of the rows at a time, as wide as
     lets delta, of n samples, stay in the first cache.
     """
     run, layer = a.run[0], a.layers[0]
     out, then = address(a.parameters if steps else a.result, layer.W), STEP if steps else ADD
-    zeros, pair = address(a.workspace, run.zeros), 2 * tile.bytes
+    zeros, spare = address(a.workspace, run.zeros), own_spare(member, a)
     _, touched_begin, ends_begin, _, _ = marks_of(member, a)
     touched, ends = span(a.marks, touched_begin, count), span(a.marks, ends_begin, count)
-    pairs = address(a.workspace, run.lists + member * run.lists_size)
+    pairs, pair = address(a.workspace, run.lists + member * run.lists_size), 2 * tile.bytes
     width = max(NEAR // (n * tile.bytes), tile.lanes) // tile.lanes * tile.lanes
     width = min(width, STRIP * tile.lanes)
     for column in range(0, layer.fan_out, width):
@@ -352,13 +352,40 @@ def gather_touched(tile, member, a, n, count, steps, rate):
         begin = np.int32(0)
         for t in range(count):
             end = ends[t]
-            first = pairs + pair * begin
-            gather(
-                tile, vectors, lanes, first, first + tile.bytes, pair, end - begin, D,
-                layer.stride, zeros, NO,
-                out + (touched[t] * layer.fan_out + column) * tile.bytes, then, rate,
-            )  # fmt: skip
-            begin = end
+            target = out + (touched[t] * layer.fan_out + column) * tile.bytes
+            after = end if n <= CHUNK else end_of_chunk(pairs, pair, begin, end)
+            sums = target if after == end or not steps else spare
+            what = then if sums == target else WRITE
+            while begin < end:
+                first = pairs + pair * begin
+                gather(
+                    tile, vectors, lanes, first, first + tile.bytes, pair, after - begin, D,
+                    layer.stride, zeros, NO, sums, what, rate,
+                )  # fmt: skip
+                begin, what = after, ADD
+                if begin < end:
+                    after = end_of_chunk(pairs, pair, begin, end)
+            if sums != target:  # the chunks are added up: now the step
+                gather(
+                    tile, vectors, lanes, pairs, pairs, pair, ZERO, D, layer.stride, spare, NO,
+                    target, STEP, rate,
+                )  # fmt: skip
+
+
+@hot
+def end_of_chunk(pairs, pair, begin, end):
+    """Return where the entries end that belong to the same chunk as the one at ``begin``."""
+    chunk = view(pairs + pair * begin, ONE, I32)[0] // CHUNK
+    after = begin + np.int32(1)
+    while after < end and view(pairs + pair * after, ONE, I32)[0] // CHUNK == chunk:
+        after += np.int32(1)
+    return after
+
+
+@hot
+def own_spare(member, a):
+    """Return the address of a thread's own room for a block of rows."""
+    return address(a.workspace, a.run[0].spare + member * a.run[0].block_size)
 
 
 @inner
@@ -390,17 +417,26 @@ def use_noted(member, a, noted, step):
 
 @inner
 def use_all(tile, member, a, step, penalty):
-    """Use the gradients of all of a thread's rows of W_1: zero where the batch did not touch."""
+    """Use the gradients of all of a thread's rows of W_1: zero where the batch did not touch.
+
+    Those are not read from the result: of text they are by far the most.
+    """
     layer, last = a.layers[0], a.cuts[member + 1]
     _, _, _, _, seen_begin = marks_of(member, a)
-    for begin in range(a.cuts[member], last, tile.block):
-        end = min(begin + tile.block, last)
-        for k in range(begin, end):
-            if not a.marks[seen_begin + k]:
-                clear(span(a.result, layer.W + k * layer.fan_out, layer.fan_out))
-            a.marks[seen_begin + k] = 0
+    seen = span(a.marks, seen_begin, a.run[0].n_features)
+    end = a.cuts[member]
+    while end < last:
+        begin, touched = end, seen[end]
+        while end < last and end - begin < tile.block and seen[end] == touched:
+            seen[end] = 0
+            end += 1
         W, n = layer.W + begin * layer.fan_out, (end - begin) * layer.fan_out
-        use(step, a, W, span(a.result, W, n), penalty)
+        if touched:
+            use(step, a, W, span(a.result, W, n), penalty)
+        else:
+            gradient = view(own_spare(member, a), n, real_zero(a))
+            clear(gradient)
+            use(step, a, W, gradient, penalty)
 
 
 @inner
