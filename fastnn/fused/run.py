@@ -244,7 +244,7 @@ class Run:
         even = chunks % members == 0 or chunks >= 2 * members  # no thread is left without work
         if even and not longest and 1 < chunks <= MANY_GRADIENTS // self.parameters.size:
             return Room(CHUNK * members, members, self.batch_size, chunks, False, expands)
-        if not longest or self.X.is_thin:
+        if not longest or (self.X is not None and self.X.is_thin):
             group = min(self.batch_size, GROUP)
         else:
             group = min(self.batch_size, CHUNK)
