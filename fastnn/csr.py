@@ -24,7 +24,7 @@ from fastnn.threads import resolve_threads
 WIDEST_SHORT = 2**16  # columns that two bytes can number
 PARTS = 8  # that a table is cut into for each thread: one that is held up leaves less behind
 SMALL = 2**20  # values of a table that NumPy compresses as fast as compiled code is loaded
-SAMPLED_ROWS = 4096  # that tell how non-zero values are spread over the columns
+RUNS, RUN_ROWS = 16, 64  # that tell how non-zero values are spread over the columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,17 +63,14 @@ class CSR:
 
     @cached_property
     def values_per_row(self) -> NDArray[np.float64]:
-        """How many values each column has in a row of the samples, on average."""
-        step = -(-self.n_samples // SAMPLED_ROWS)
-        counts = np.zeros(self.n_features)
-        if step == 1:
-            parts = [self.columns]
-        else:
-            rows = range(0, self.n_samples, step)
-            parts = [self.columns[self.starts[i] : self.starts[i + 1]] for i in rows]
-        found = np.concatenate(parts)
-        counts += np.bincount(found, minlength=self.n_features)
-        return counts / -(-self.n_samples // step)
+        """How many values each column has in a row, on average over some of the rows."""
+        n = self.n_samples
+        runs = [(n * i // RUNS, min(n * i // RUNS + RUN_ROWS, n)) for i in range(RUNS)]
+        if n <= RUNS * RUN_ROWS:
+            runs = [(0, n)]
+        parts = [self.columns[self.starts[first] : self.starts[last]] for first, last in runs]
+        counts = np.bincount(np.concatenate(parts), minlength=self.n_features)
+        return counts / sum(last - first for first, last in runs)
 
     def dense(self, which: Any) -> NDArray[Any]:
         """Return some of the rows as a table, shape (n_rows, n_features)."""
@@ -237,6 +234,10 @@ def _compile(name: str, dtype: np.dtype[Any], *others: np.dtype[Any]) -> Any:
     if name == "compress":
         sources.append(types.Array(types.uint64, 1, "C", readonly=True))
     function = {"scan": _scan_rows, "compress": _compress_rows}[name]
+    if name == "compress" and others[0] == np.uint16 and _has_packing():
+        from fastnn.packing import compress_rows
+
+        function = compress_rows
     entry, _ = compile_and_keep(
         lambda keep: njit(nogil=True, cache=keep, error_model="numpy")(function),
         (*sources, types.int64, number, *arrays),
@@ -292,3 +293,11 @@ def _compress_rows(numbers, words, n, mask, columns, values):  # type: ignore[no
                         number = numbers[begin + j]
                         columns[place], values[place] = j, number
                         place += unsigned(number & mask != 0)
+
+
+def _has_packing() -> bool:
+    """Tell whether the CPU packs chosen numbers of a vector side by side in one instruction."""
+    from llvmlite.binding import get_host_cpu_features
+
+    features = get_host_cpu_features()
+    return all(features.get(f"avx512{name}") for name in ("f", "bw", "vl", "vbmi2"))

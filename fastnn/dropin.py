@@ -20,7 +20,7 @@ from fastnn.checks import check_count, check_finite
 from fastnn.console import print_line
 from fastnn.engine import DEFAULT_ENGINE, get_engine
 from fastnn.errors import DivergedError, InputError
-from fastnn.inputs import Input, as_array, prepare
+from fastnn.inputs import Input, as_array, prepare, prepare_once
 from fastnn.network import Network, Parameters, aligned_zeros, float_dtype
 from fastnn.optimizers import SGD
 from fastnn.records import is_number
@@ -305,8 +305,8 @@ def _samples_as_rows(
     if not one_hot.all():
         column = int(np.argmin(one_hot))
         raise InputError(f"column {column} of Y is not one-hot; expected a single 1, else zeros")
-    columns = prepare(X, dtype=dtype)  # here, where an error still names the caller's own indices
-    return prepare(columns.values.T), Y.argmax(axis=0), Y.shape[0]
+    columns = prepare_once(X)  # here, where an error still names the caller's own indices
+    return prepare(columns.astype(dtype).values.T), Y.argmax(axis=0), Y.shape[0]
 
 
 def _to_parameters(params: Params, network: Network, dtype: DTypeLike) -> Parameters:
