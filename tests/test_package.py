@@ -37,6 +37,7 @@ LAYERS = [
     "named_data",
     "download",
     "models",
+    "predictor",
     "streams",
     "callbacks",
     "schedules",
