@@ -1,15 +1,12 @@
 """``Model.predictor()``: a callable for many predictions of a few samples each."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn.checks import check_count
 from fastnn.errors import InputError
-
-if TYPE_CHECKING:
-    from fastnn.models import Model
 
 
 class Predictor:
@@ -19,7 +16,7 @@ class Predictor:
     may call it.
     """
 
-    def __init__(self, model: "Model", n_samples: int) -> None:
+    def __init__(self, model: Any, n_samples: int) -> None:
         self._model, self._most = model, check_count("n_samples", n_samples)
         self._n_features, self._classes = model.network.n_features, model.classes
         scaling, self._dtype = model.scaling, model.parameters.dtype

@@ -92,6 +92,7 @@ RUN = np.dtype(
         ("columns_bytes", np.int64),
         ("columns_lines", np.int64),  # lines of the cache that a row's columns take on average,
         ("X_lines", np.int64),  # and its values
+        ("is_thin", np.int64),  # few samples of a chunk have a value in the same column
         ("entries", np.int64),  # place in the workspace: each thread's own, for one row's values
         ("entries_size", np.int64),
         ("lists", np.int64),  # each thread's own, for pairs of a place and a value

@@ -94,7 +94,7 @@ class Source:
     """
 
     FIELDS: ClassVar[list[str]] = [
-        "X", "X_kind", "X_bytes", "is_csr", "is_plain", "scale", "starts", "X_columns",
+        "X", "X_kind", "X_bytes", "is_csr", "is_plain", "is_thin", "scale", "starts", "X_columns",
         "columns_kind", "columns_bytes", "columns_lines", "X_lines",
     ]  # fmt: skip
 
@@ -112,10 +112,11 @@ class Source:
             )  # fmt: skip
         self._csr = csr
         is_plain = values.dtype == dtype and X.scale == 1.0
+        self.is_thin = csr is not None and CHUNK * X.density < THIN
         per_row = columns.size / X.n_samples
         self.record = (
             values.ctypes.data, KINDS.index(values.dtype.name), values.itemsize, csr is not None,
-            is_plain, X.scale, starts.ctypes.data, columns.ctypes.data,
+            is_plain, self.is_thin, X.scale, starts.ctypes.data, columns.ctypes.data,
             KINDS.index(columns.dtype.name), columns.itemsize,
             *(min(1 + int(per_row * size / LINE), MOST_LINES)
               for size in (columns.itemsize, values.itemsize)),
@@ -125,7 +126,6 @@ class Source:
             self.longest = max(csr.longest, 1)
         elif mode == PREDICT and csr is None and prefers_lists(X):
             self.longest = X.n_features
-        self.is_thin = csr is not None and CHUNK * X.density < THIN
         self.skipped = X.n_features * (1.0 - X.density) if self.longest else 0.0
         self.expands = not self.longest and not (is_plain and csr is None)
 
@@ -244,11 +244,10 @@ class Run:
         even = chunks % members == 0 or chunks >= 2 * members  # no thread is left without work
         if even and not longest and 1 < chunks <= MANY_GRADIENTS // self.parameters.size:
             return Room(CHUNK * members, members, self.batch_size, chunks, False, expands)
-        if not longest or (self.X is not None and self.X.is_thin):
-            group = min(self.batch_size, GROUP)
-        else:
-            group = min(self.batch_size, CHUNK)
-        whole = self.batch_size > group or (longest > 0 and self._moves_all())
+        group = min(self.batch_size, GROUP)
+        whole = self.batch_size > group
+        if self.X is not None and longest:
+            whole = whole or self._moves_all() or (chunks > 1 and not self.X.is_thin)
         return Room(group, members, self.batch_size, 0, whole, expands, longest)
 
     def arrays(self, plan: Plan, members: int) -> Arrays:

@@ -313,30 +313,33 @@ def move_touched(tile, member, a, start, n, adds, ends, total, step):
     """Compute the gradient of one thread's rows of W_1 from the n samples of a group, and use it.
 
     ``adds``: the batch had groups before this one. ``ends``: it is the last. In plain SGD rows
-    without entries rest, and in a batch of one group the others move straight from the registers.
-    Else the gradient is first added up in the result.
+    without entries rest, and in a batch of one chunk the others move straight from the registers.
+    Else the gradient is first added up in the result. Chunk by chunk, or all at once if X is thin.
     """
-    penalty = a.run[0].alpha / total
+    run = a.run[0]
+    penalty = run.alpha / total
     rests = step.optimizer == PLAIN and not penalty > 0
-    count = sort_by_column(member, a, span(a.order, start, n))
-    if a.result.size != a.parameters.size:
-        gather_touched(tile, member, a, n, count, True, step.rate)
-        return
-    noted = note_touched(member, a, count, a.noted[member] if adds else ZERO)
-    gather_touched(tile, member, a, n, count, False, step.rate)
+    straight = a.result.size != a.parameters.size
+    noted, size = a.noted[member] if adds else ZERO, n if run.is_thin else CHUNK
+    for place in range(0, n, size):
+        m = min(size, n - place)
+        count = sort_by_column(member, a, span(a.order, start + place, m))
+        if not straight:
+            noted = note_touched(member, a, count, noted)
+        gather_touched(tile, member, a, place, m, count, straight, step.rate)
     a.noted[member] = noted
-    if ends and rests:
+    if ends and not straight and rests:
         use_noted(member, a, noted, step)
-    elif ends:
+    elif ends and not straight:
         use_all(tile, member, a, step, penalty)
 
 
 @inner
-def gather_touched(tile, member, a, n, count, steps, rate):
-    """Add a group's gradients of the rows of W_1 that have entries to the result, or to W_1.
+def gather_touched(tile, member, a, place, n, count, steps, rate):
+    """Add the gradients of the rows of W_1 that have entries to the result, or to W_1.
 
-    ``steps``: subtract them, times the rate, from W_1. A strip of the rows at a time, as wide as
-    lets delta, of n samples, stay in the first cache.
+    The entries are of n samples, from a place on. ``steps``: subtract the gradients, times the
+    rate, from W_1. A strip of the rows at a time, as wide as lets delta stay in the first cache.
     """
     run, layer = a.run[0], a.layers[0]
     out, then = address(a.parameters if steps else a.result, layer.W), STEP if steps else ADD
@@ -348,7 +351,7 @@ def gather_touched(tile, member, a, n, count, steps, rate):
     width = min(width, STRIP * tile.lanes)
     for column in range(0, layer.fan_out, width):
         vectors, lanes = vectors_for_strip(tile, min(width, layer.fan_out - column))
-        D = address(a.workspace, layer.delta + column)
+        D = address(a.workspace, layer.delta + place * layer.stride + column)
         begin = np.int32(0)
         for t in range(count):
             end = ends[t]
