@@ -103,8 +103,8 @@ def row(figure: Figure, target: Target | None, base: Result, result: Result) -> 
     ratio = times[0] / times[1] if figure.mean else middle
     met = "" if target is None else "met" if ratio >= target.factor else SHORT
     return (
-        f"| {result.task} | {result.peer} | {base.peer} | {seconds(times[0])} | {seconds(times[1])} "
-        f"| {ratio:.2f} | {low:.2f} to {high:.2f} | {aim} | {met} |"
+        f"| {result.task} | {result.peer} | {base.peer} | {seconds(times[0])} "
+        f"| {seconds(times[1])} | {ratio:.2f} | {low:.2f} to {high:.2f} | {aim} | {met} |"
     )
 
 

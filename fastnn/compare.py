@@ -182,7 +182,8 @@ def _disagreement(task: Task, found: list[float], expected: list[float]) -> floa
     a, b = np.array(found), np.array(expected)
     b = b.reshape(len(a), -1).mean(axis=1)
     if task.singly is not None and len(a) > task.singly:
-        a, b = _with_means(a, task.singly), _with_means(b, task.singly)
+        n = task.singly
+        a, b = (_with_means(a, n), _with_means(b, n)) if task.means else (a[:n], b[:n])
     difference = np.abs(a - b)
     return float(np.max(difference if task.absolute else difference / np.abs(b)))
 
