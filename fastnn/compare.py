@@ -15,19 +15,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from time import sleep
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastnn.console import print_line
 from fastnn.errors import InputError
-from fastnn.peers import Task
+from fastnn.tasks import Task
 
-# What has to be installed for each.
+# What has to be installed for each. "fastnn dense" and the like are variants of fastnn.
 PEERS: dict[str, str | None] = {
     "fastnn": None,
     "reference": None,
@@ -36,7 +37,6 @@ PEERS: dict[str, str | None] = {
     "scikit-learn": "sklearn",
     "article": None,
 }
-AGREEMENT = 1e-3  # of the losses, relative
 # Seconds between two processes: OpenBLAS's threads spin for a tenth of a second after their work,
 # which made whoever came next twice as slow.
 PAUSE = 0.4
@@ -73,6 +73,8 @@ class Result:
         Largest relative difference of a batch's loss from the reference engine's.
     problem : str or None
         Why there are no times.
+    details : list of dict
+        What else the peer told of each round.
     """
 
     task: str
@@ -81,6 +83,7 @@ class Result:
     ratios: list[float]
     disagreement: float | None
     problem: str | None = None
+    details: list[dict[str, float]] = field(default_factory=list)
 
     def quartiles(self) -> tuple[float, float, float]:
         """Return the lower quartile, the median and the upper quartile of the ratios."""
@@ -112,50 +115,54 @@ def compare(
         "fastnn",
         *(name for name in (task.peers() if peers is None else peers) if name != "fastnn"),
     ]
-    unknown = set(names) - set(PEERS)
+    unknown = {name for name in names if _library(name) not in PEERS}
     if unknown:
         raise InputError(f"peers has {sorted(unknown)}; expected some of {tuple(PEERS)}")
     expected = _losses_of_the_reference(task, threads)
     workers: dict[str, _Worker] = {}
-    problems: dict[str, str] = {}
-    disagreements: dict[str, float] = {}
+    results = {name: Result(task.name, name, [], [], None) for name in names}
     try:
         for name in names:
-            needed = PEERS[name]
+            needed = PEERS[_library(name)]
             if needed is not None and find_spec(needed) is None:
-                problems[name] = "not installed"
+                results[name] = replace(results[name], problem="not installed")
                 continue
-            worker = _Worker(name, task, threads)
-            found = worker.ask("losses")
-            if "error" in found:
-                problems[name] = found["error"]
-            else:
-                disagreements[name] = _disagreement(found["losses"], expected)
-                if not disagreements[name] <= AGREEMENT:
-                    problems[name] = f"its losses are off by {disagreements[name]:.2g}"
-            if name in problems:
-                worker.close()
-            else:
-                workers[name] = worker
-        seconds: dict[str, list[float]] = {name: [] for name in workers}
+            workers[name] = _Worker(name, task, threads)
+            results[name] = _checked(results[name], workers[name], task, expected)
+            if results[name].problem is not None:
+                workers.pop(name).close()
         for _ in range(rounds):
-            for name, worker in workers.items():
+            for name, worker in list(workers.items()):
                 sleep(PAUSE)
-                seconds[name].append(worker.ask("round")["seconds"])
+                told = worker.ask("round")
+                if "error" in told:
+                    results[name] = replace(results[name], seconds=[], problem=told["error"])
+                    workers.pop(name).close()
+                    continue
+                results[name].seconds.append(told.pop("seconds"))
+                results[name].details.append(told)
     finally:
         for worker in workers.values():
             worker.close()
+    own = results["fastnn"].seconds
     return [
-        Result(
-            task.name,
-            name,
-            seconds.get(name, []),
-            [a / b for a, b in zip(seconds.get(name, []), seconds.get("fastnn", []), strict=False)],
-            disagreements.get(name),
-            problems.get(name),
-        )
-        for name in names
+        replace(result, ratios=[a / b for a, b in zip(result.seconds, own, strict=False)])
+        for result in results.values()
     ]
+
+
+def _library(peer: str) -> str:
+    return peer.partition(" ")[0]
+
+
+def _checked(result: Result, worker: "_Worker", task: Task, expected: list[float]) -> Result:
+    """Return the result with what its losses are off by, and a problem if that is too much."""
+    found = worker.ask("losses")
+    if "error" in found:
+        return replace(result, problem=found["error"])
+    off = _disagreement(task, found["losses"], expected)
+    problem = None if off <= task.agreement else f"its losses are off by {off:.2g}"
+    return replace(result, disagreement=off, problem=problem)
 
 
 def _losses_of_the_reference(task: Task, threads: int) -> list[float]:
@@ -170,11 +177,21 @@ def _losses_of_the_reference(task: Task, threads: int) -> list[float]:
         worker.close()
 
 
-def _disagreement(found: list[float], expected: list[float]) -> float:
-    """Return the largest relative difference; scikit-learn tells the mean of each epoch only."""
-    a = np.array(found)
-    b = np.array(expected).reshape(len(a), -1).mean(axis=1)
-    return float(np.max(np.abs(a - b) / np.abs(b)))
+def _disagreement(task: Task, found: list[float], expected: list[float]) -> float:
+    """Return the largest difference; scikit-learn tells the mean of each epoch only."""
+    a, b = np.array(found), np.array(expected)
+    b = b.reshape(len(a), -1).mean(axis=1)
+    if task.singly is not None and len(a) > task.singly:
+        n = task.singly
+        a, b = (_with_means(a, n), _with_means(b, n)) if task.means else (a[:n], b[:n])
+    difference = np.abs(a - b)
+    return float(np.max(difference if task.absolute else difference / np.abs(b)))
+
+
+def _with_means(losses: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Return the first ``n`` losses, and the mean of each further ``n``."""
+    further = range(n, len(losses), n)
+    return np.array([*losses[:n], *(losses[first : first + n].mean() for first in further)])
 
 
 class _Worker:
@@ -186,7 +203,7 @@ class _Worker:
         environment.pop("OPENBLAS_CORETYPE", None)  # would hold NumPy's BLAS back on some machines
         environment.setdefault("JAX_PLATFORMS", "cpu")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fastnn.peers", peer, str(threads), json.dumps(asdict(task))],
+            [sys.executable, "-m", task.module, peer, str(threads), json.dumps(asdict(task))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -28,6 +28,7 @@ LAYERS = [
     "machine",
     "compare",
     "peers",
+    "tasks",
     "plot",
     "verification",
     "dropin",
