@@ -114,6 +114,7 @@ RUN = np.dtype(
         ("weight_decay", np.float64),
         ("alpha", np.float64),
         ("scale", np.float64),  # of X
+        ("tiny", np.float64),  # the smallest normal number of the parameters' dtype
     ]
 )
 
@@ -303,6 +304,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         "head": head,
         "head_size": head_size,
         "block_size": block_size,
+        "tiny": np.finfo(tile.dtype).tiny,
     }.items():
         run[name] = value
     whole_or_blocks = parameter if room.whole else members * block_size

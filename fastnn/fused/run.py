@@ -38,7 +38,7 @@ from fastnn.fused.vectors import BYTES
 from fastnn.inputs import Input, is_sparse
 from fastnn.network import Network
 from fastnn.objective import Objective
-from fastnn.optimizers import SGD, Optimizer
+from fastnn.optimizers import SGD, Adam, Optimizer
 
 Array = NDArray[np.floating]
 
@@ -48,6 +48,10 @@ Array = NDArray[np.floating]
 WORK_BETWEEN_MEETINGS = 1e5
 WORK_OF_A_CALL = 1e7
 WORK_TO_SHARE = 40
+
+# What it takes to move a weight: Adam's root and quotient, or reading and writing.
+WORK_OF_ADAM = 140.0
+WORK_OF_MOMENTUM = 20.0
 
 # As many numbers in the gradients of a batch's chunks are worth keeping apart.
 MANY_GRADIENTS = 1 << 18
@@ -232,8 +236,11 @@ class Run:
         call = a_sample * self.n_samples
         if self.mode == PREDICT:
             return call, call / WORK_OF_A_CALL
+        batch = a_sample * self.batch_size
+        if self.mode == TRAIN and self._moves_all():
+            batch += size * (WORK_OF_ADAM if isinstance(self.optimizer, Adam) else WORK_OF_MOMENTUM)
         meetings = WORK_BETWEEN_MEETINGS + (WORK_TO_SHARE * size if self.mode == TRAIN else 0)
-        return call, min(call / WORK_OF_A_CALL, a_sample * self.batch_size / meetings)
+        return call, min(call / WORK_OF_A_CALL, batch / meetings)
 
     def room(self, members: int) -> Room:
         """Return how much room a team of so many threads needs."""

@@ -23,6 +23,8 @@ class Step(NamedTuple):
     beta_2: float
     rest_2: float
     epsilon: float
+    tiny: float  # the smallest normal number
+    none: float  # 0
 
 
 @inner
@@ -42,12 +44,19 @@ def step_of(run, theta, rate, t):
         real(run.beta_2),
         real(1.0 - run.beta_2),
         real(run.epsilon),
+        real(run.tiny),
+        real(0.0),
     )
 
 
 @inner
 def update(step, theta, moment_1, moment_2, gradient):
-    """Move ``theta`` and the moments by the gradient; all have the same length."""
+    """Move ``theta`` and the moments by the gradient; all have the same length.
+
+    Moments of weights without gradient fade, and would stay among the denormal numbers for a long
+    time, with which CPUs are slow (an epoch of MNIST with Adam took half as long again): there they
+    become 0, which moves no weight of any size.
+    """
     n = theta.size
     if step.optimizer == PLAIN:
         for i in range(n):
@@ -55,8 +64,8 @@ def update(step, theta, moment_1, moment_2, gradient):
     elif step.optimizer == ADAM:
         for i in range(n):
             g = gradient[i]
-            m = fma(step.beta_1, moment_1[i], step.rest_1 * g)
-            v = fma(step.beta_2, moment_2[i], step.rest_2 * (g * g))
+            m = normal(step, fma(step.beta_1, moment_1[i], step.rest_1 * g))
+            v = normal(step, fma(step.beta_2, moment_2[i], step.rest_2 * (g * g)))
             moment_1[i] = m
             moment_2[i] = v
             decayed = fma(-step.decay, theta[i], theta[i])
@@ -64,10 +73,16 @@ def update(step, theta, moment_1, moment_2, gradient):
     else:
         for i in range(n):
             pull = step.rate * gradient[i]
-            velocity = fma(step.momentum, moment_1[i], -pull)
+            velocity = normal(step, fma(step.momentum, moment_1[i], -pull))
             moment_1[i] = velocity
             ahead = fma(step.momentum, velocity, -pull)
             theta[i] += ahead if step.optimizer == NESTEROV else velocity
+
+
+@hot
+def normal(step, x):
+    """Return x, or 0 for a denormal number; NaN stays."""
+    return step.none if abs(x) < step.tiny else x
 
 
 @hot
