@@ -19,7 +19,7 @@ from fastnn.peers import MAKERS, Array, Peer, fastnn_peer, serve
 from fastnn.tasks import Task
 
 HELD_OUT = 10_000
-GRID = tuple(product((32, 64, 128), (0.001, 0.002, 0.004), (4, 6, 8)))
+GRID = tuple(product((8, 16, 32), (0.1, 0.2, 0.3), (5, 7, 10)))
 
 
 def accuracy(weights: list[tuple[Array, Array]], X: Array, y: Array) -> float:

@@ -7,6 +7,7 @@ from fastnn.tasks import Task
 MLP = (784, 128, 10)
 MNIST = 60_000
 SINGLY = 100  # batches that have to agree one by one: see Task.singly
+SINGLY_AT_HIGH_RATE = 20  # where a step is large, rounding is magnified sooner
 
 
 @dataclass(frozen=True)
@@ -127,20 +128,19 @@ PREPARE = Task("prepare", MLP, MNIST, MNIST, data="mnist", module="bench.prepari
 PREPARE_LIMITS = {"fastnn": 0.15, "fastnn bytes": 0.08}  # seconds of a call
 PROCESSES = 5  # fresh ones: each has one first call
 
-# Optimizer, rate and batch size are from the grid in reports/accuracy.md, which was judged by
-# training samples held out. ``--tune`` tries others, and other horizons, in the same way; this
-# horizon has not been chosen by it yet.
+# Plain SGD, whose steps are the cheapest for all. Batch size, rate and horizon are the ones of
+# ``--tune`` that were right most often on 10,000 training samples held out (97.8 to 97.9 %) in the
+# shortest time; of those within the noise the longest horizon, to reach the goal with every seed.
 GOAL = 0.98
 SEEDS = 5
 REACH = Task(
-    "98 % on MNIST", MLP, MNIST, 32, optimizer="adam", rate=0.002, data="mnist", schedule="cosine",
-    horizon=6, singly=SINGLY, means=False, agreement=1e-4, module="bench.reaching",
+    "98 % on MNIST", MLP, MNIST, 16, rate=0.3, data="mnist", schedule="cosine",
+    horizon=10, singly=SINGLY_AT_HIGH_RATE, means=False, agreement=1e-3, module="bench.reaching",
 )  # fmt: skip
 ACCURACY = Figure(
     f"Training time until the first epoch after which {GOAL:.0%} of MNIST's test samples are "
-    f"right: 784-128-10, Adam at {REACH.rate}, batch {REACH.batch_size}, {REACH.schedule} over "
-    f"{REACH.horizon} epochs. `fastnn.prepare` counts, "
-    f"compiling and testing do not. Means over {SEEDS} seeds.",
+    f"right: 784-128-10, plain SGD at {REACH.rate}, batch {REACH.batch_size}, {REACH.schedule} "
+    f"over {REACH.horizon} epochs. `fastnn.prepare` counts, compiling and testing do not. Means over {SEEDS} seeds.",
     ((REACH, ("jax", "torch")),),
     (Target(REACH.name, "jax", 4), Target(REACH.name, "torch", 8)),
     mean=True,
