@@ -140,7 +140,8 @@ REACH = Task(
 ACCURACY = Figure(
     f"Training time until the first epoch after which {GOAL:.0%} of MNIST's test samples are "
     f"right: 784-128-10, plain SGD at {REACH.rate}, batch {REACH.batch_size}, {REACH.schedule} "
-    f"over {REACH.horizon} epochs. `fastnn.prepare` counts, compiling and testing do not. Means over {SEEDS} seeds.",
+    f"over {REACH.horizon} epochs. `fastnn.prepare` counts, compiling and testing do not. Means "
+    f"over {SEEDS} seeds.",
     ((REACH, ("jax", "torch")),),
     (Target(REACH.name, "jax", 4), Target(REACH.name, "torch", 8)),
     mean=True,
