@@ -414,9 +414,9 @@ def test_other_samples_in_turn_on_one_engine():
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
-@pytest.mark.parametrize("batch_size", [50, 300])
+@pytest.mark.parametrize("batch_size", [50, 300, 600])
 def test_after_a_loss_that_is_not_finite_all_is_as_before(batch_size, optimizer, threads):
-    """In a batch of several chunks, the gradient is under way when the loss turns out to be bad."""
+    """In a batch of several groups, the gradient is under way when the loss turns out to be bad."""
     n = 4 * batch_size
     network, theta, _, y = problem((30, 9, 3), n, dtype="float32")
     X = table(n, 30, 0.3)
