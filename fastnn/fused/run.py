@@ -361,7 +361,8 @@ class Runner:
                 take_part(team, entry, members, given)
         else:
             entry(0, 1, *given.arguments)
-        self._keep(key, plan)
+        if not run.diverged:  # else the gradient of a batch was left half-way, with its marks
+            self._keep(key, plan)
 
     def _keep(self, key: tuple[Any, ...], plan: Plan) -> None:
         if plan.size <= KEPT_SIZE:
