@@ -98,7 +98,7 @@ def test_what_the_workspace_held_before_makes_no_difference(monkeypatch, poison)
 
     def poisoned(n, dtype):
         dtype = np.dtype(dtype)
-        return np.full(n, poison if dtype.kind == "f" else -(2**62), dtype)
+        return np.full(n, poison if dtype.kind == "f" else np.iinfo(dtype).min // 2, dtype)
 
     monkeypatch.setattr(plan, "scratch", poisoned)
     for engine in (FusedEngine(1), FusedEngine(3, always=True)):
@@ -125,39 +125,33 @@ def test_training_in_parts_gives_the_same_bits():
 
 
 @pytest.mark.parametrize("kind", ["bytes", "csr", "double"])
-def test_converted_windows_give_the_bits_of_the_converted_whole(monkeypatch, kind):
-    from fastnn.fused import engine as module
-
+def test_samples_converted_on_the_way_give_the_bits_of_the_converted_whole(kind):
     rng = np.random.default_rng(0)
     network, theta, _, y = problem((11, 23, 4), 200, dtype="float32")
     X = rng.integers(0, 256, (200, 11)) * (rng.random((200, 11)) < 0.5)
     given = {
-        "bytes": fastnn.prepare(X.astype(np.uint8), scale=1 / 255),
-        "csr": scipy.sparse.csr_matrix(X.astype(np.float32)),
-        "double": X * 1.0,
+        "bytes": fastnn.prepare(X.astype(np.uint8), scale=1 / 255, layout="dense"),
+        "csr": fastnn.prepare(scipy.sparse.csr_matrix(X.astype(np.float32)), layout="dense"),
+        "double": fastnn.prepare(X * 1.0, layout="dense"),
     }[kind]
     dense = X.astype(np.float32) * np.float32(1 / 255 if kind == "bytes" else 1)
     results = []
-    for samples, window in ((dense, 8192), (given, 8192), (given, 60)):
-        monkeypatch.setattr(module, "WINDOW", window)
-        copy, engine = theta.copy(), FusedEngine(2)
+    for samples, batch_size in ((dense, 16), (given, 16), (dense, 150), (given, 150)):
+        copy, engine = theta.copy(), FusedEngine(2, always=True)
         state = fastnn.Adam().initialize(copy)
         order = np.random.default_rng(1).permutation(200)
         losses = engine.train(
-            network, copy, state, samples, y, order, batch_size=16, learning_rates=1e-2,
+            network, copy, state, samples, y, order, batch_size=batch_size, learning_rates=1e-2,
             sample_weight=np.linspace(0.5, 1, 200),
         )  # fmt: skip
         results.append([losses, copy.vector, engine.predict(network, copy, samples)])
-    for other in results[1:]:
-        assert_same_bits(other, results[0])
+    assert_same_bits(results[1], results[0])
+    assert_same_bits(results[3], results[2])
 
 
-def test_a_loss_that_is_not_finite_is_found_in_a_later_window(monkeypatch):
-    from fastnn.fused import engine as module
-
-    monkeypatch.setattr(module, "WINDOW", 12)
+def test_a_loss_that_is_not_finite_is_found_where_samples_are_converted():
     network, theta, X, y = problem((5, 7, 4), 60)
-    X = X.astype(np.float32)  # converted window by window
+    X = X.astype(np.float32)
     X[40] = 1e38
     theta.weights[0][:] *= 1e280
     state = fastnn.SGD().initialize(theta)
@@ -167,6 +161,18 @@ def test_a_loss_that_is_not_finite_is_found_in_a_later_window(monkeypatch):
         )
     assert raised.value.batch == 6
     assert state.step == len(raised.value.losses) == 6
+
+
+@pytest.mark.parametrize("optimizer", [fastnn.Adam(), fastnn.SGD(0.9)], ids=repr)
+def test_moments_fade_to_zero_and_not_through_denormal_numbers(optimizer):
+    _, theta, _, _ = problem((3, 2), 1, dtype="float32")
+    state, engine = optimizer.initialize(theta), FusedEngine(1)
+    for moment in state.moments:
+        moment[:] = np.finfo(np.float32).tiny
+    before = theta.vector.copy()
+    engine.update(theta, np.zeros_like(theta.vector), state, 1e-3)
+    assert not any(moment.any() for moment in state.moments)
+    np.testing.assert_array_equal(theta.vector, before)
 
 
 def test_nobody_is_still_inside_when_a_run_returns():
