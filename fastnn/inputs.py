@@ -192,13 +192,13 @@ def prepare(
     """
     if layout not in LAYOUTS:
         raise InputError(f"layout is {layout!r:.40}; expected one of {LAYOUTS}")
+    if n_features is not None:
+        X = _from_arrays(X, n_features)
     if isinstance(X, Input):
         if scale is not None and scale != X.scale:
             raise InputError(f"X was prepared with scale {X.scale:g}, not {scale!r}")
         X = X if dtype is None else X.astype(dtype)
         return X if layout in ("auto", X.layout) else _with_layout(X, layout)
-    if n_features is not None:
-        X = _from_arrays(X, n_features)
     values, data = _sparse_values(X) if is_sparse(X) else _dense_values(X)
     if values.ndim != 2:
         hint = {0: "", 1: ": one sample is X.reshape(1, -1)"}
@@ -263,8 +263,10 @@ def _from_arrays(arrays: Any, n_features: int) -> Any:
             f"n_features goes with X=(values, columns, starts), the arrays of CSR; X is "
             f"{type(arrays).__name__}"
         )
-    if not (is_number(n_features) and n_features == int(n_features) and n_features > 0):
-        raise InputError(f"n_features is {n_features!r:.40}; expected a whole number above 0")
+    if not (is_number(n_features) and 0 < n_features < 2**31 and n_features == int(n_features)):
+        raise InputError(
+            f"n_features is {n_features!r:.40}; expected a whole number from 1 to {2**31 - 1}"
+        )
     values, columns, starts = (as_array("X", part) for part in arrays)
     for name, part in (("columns", columns), ("starts", starts)):
         if part.ndim != 1 or part.dtype.kind not in "iu":
@@ -301,6 +303,8 @@ def _sparse_values(X: Any) -> tuple[Any, NDArray[Any]]:
             X.check_format(full_check=True)
         except (ValueError, TypeError) as error:
             raise InputError(f"X is not a valid sparse matrix: {error}") from error
+    if X.dtype == np.float16:  # SciPy lets it be, and cannot compute with it
+        X = X.astype(np.float32)
     values = X.tocsr()
     if not values.has_canonical_format:
         values = values.copy()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fastnn
-from fastnn.inputs import Input
+from fastnn.inputs import Input, faster_layout
 from fastnn.labels import as_labels, encode_labels, split_rows
 from fastnn.scaling import Scaling, standardization
 
@@ -321,3 +321,178 @@ def test_equal_classes_take_turns():
     ]
     assert all(len(classes) == 3 for classes in chosen)
     assert set.union(*chosen) == set(range(10))
+
+
+# --- layouts and compressed arrays --------------------------------------------------------------
+
+
+def mostly_zeros(shape=(40, 60), density=0.05, dtype=np.float32):
+    rng = np.random.default_rng(0)
+    return (rng.integers(1, 100, shape) * (rng.random(shape) < density)).astype(dtype)
+
+
+def test_the_layout_that_is_expected_to_be_faster():
+    assert faster_layout((10, 1000), 0.01) == "sparse"
+    assert faster_layout((10, 1000), 0.9) == "dense"
+    assert faster_layout((10, 2), 0.0) == "dense"
+    for shape, density in (((40, 60), 0.01), ((40, 60), 0.9), ((5, 3), 0.1), ((5, 400), 0.2)):
+        X = mostly_zeros(shape, density)
+        for same in (X, scipy.sparse.csr_matrix(X)):
+            prepared = fastnn.prepare(same)
+            assert prepared.layout == faster_layout(shape, prepared.density)
+            compressed = prepared.layout == "sparse" or same is not X
+            assert (prepared.compressed is not None) == compressed
+
+
+@pytest.mark.parametrize("layout", ["Sparse", "csr", "", None, 1, ["dense"], "x" * 1000])
+def test_an_unknown_layout_is_named(layout):
+    with pytest.raises(
+        fastnn.InputError, match=r"layout is .*expected one of .*'sparse'"
+    ) as raised:
+        fastnn.prepare(np.eye(3), layout=layout)
+    assert len(str(raised.value)) < 200
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_layout_is_kept_until_another_is_asked_for(sparse):
+    X = mostly_zeros()
+    given = scipy.sparse.csr_matrix(X) if sparse else X
+    auto = fastnn.prepare(given)
+    assert fastnn.prepare(auto) is auto
+    for layout, other in (("dense", "sparse"), ("sparse", "dense")):
+        one = fastnn.prepare(given, layout=layout)
+        assert one.layout == layout
+        assert fastnn.prepare(one) is one
+        assert fastnn.prepare(one, layout=layout) is one
+        two = fastnn.prepare(one, layout=other)
+        assert (one.layout, two.layout) == (layout, other)
+        assert two.values is one.values
+        for prepared in (one, two, fastnn.prepare(two, layout=layout)):
+            if prepared.layout == "sparse":
+                np.testing.assert_array_equal(prepared.compressed.dense(slice(None)), X)
+            np.testing.assert_array_equal(prepared.rows(slice(None), "float32"), X)
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize("layout", ["dense", "sparse"])
+def test_some_rows_and_another_dtype_keep_layout_and_values(layout, dtype, kind):
+    X = mostly_zeros(dtype=dtype)
+    scale = None if np.dtype(dtype).kind == "f" else 1 / 7
+    given = scipy.sparse.csr_matrix(X) if kind == "csr" else X
+    prepared = fastnn.prepare(given, scale=scale, layout=layout)
+    expected = prepared.rows(slice(None), "float32")
+    for which in ([3, 1, 1], slice(5, 20), np.arange(40) % 2 == 0):
+        for part in (prepared.take(which), prepared.astype("float32").take(which)):
+            assert (part.layout, part.scale) == (layout, prepared.scale)
+            np.testing.assert_array_equal(part.rows(slice(None), "float32"), expected[which])
+            if layout == "sparse":
+                np.testing.assert_array_equal(part.compressed.dense(slice(None)), X[which])
+    for other in ("float32", "float64"):
+        changed = prepared.astype(other)
+        assert (changed.layout, changed.scale) == (layout, prepared.scale)
+        np.testing.assert_array_equal(changed.rows(slice(None), "float32"), expected)
+        if layout == "sparse":
+            np.testing.assert_array_equal(changed.compressed.dense(slice(None)), X)
+            assert changed.compressed.values.dtype == (dtype if scale else other)
+    now = fastnn.prepare(given, scale=scale, layout=layout, dtype="float32")
+    np.testing.assert_array_equal(now.rows(slice(None), "float32"), expected)
+
+
+def test_a_prepared_input_says_what_it_is():
+    X = mostly_zeros((10, 60), dtype=np.uint8)
+    for layout in ("dense", "sparse"):
+        told = repr(fastnn.prepare(X, scale=0.5, layout=layout))
+        assert told.startswith("Input(10 samples, 60 features, uint8, scale=0.5, density=0.")
+        assert told.endswith(f", layout={layout})")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize("index", [np.uint16, np.int32, np.int64, list])
+def test_the_three_arrays_of_csr(dtype, index):
+    X = mostly_zeros(dtype=dtype)
+    whole = scipy.sparse.csr_matrix(X)
+    parts = (whole.data, whole.indices, whole.indptr)
+    if index is list:
+        arrays = (whole.data, whole.indices.tolist(), whole.indptr.tolist())
+    else:
+        arrays = (whole.data, *(part.astype(index) for part in parts[1:]))
+    for n_features in (60, 60.0, np.int64(60), 75):
+        for layout in ("auto", "dense", "sparse"):
+            prepared = fastnn.prepare(arrays, n_features=n_features, layout=layout)
+            assert (prepared.n_samples, prepared.n_features) == (40, n_features)
+            found = prepared.rows(slice(None), "float64")
+            np.testing.assert_array_equal(found[:, :60], X)
+            assert not found[:, 60:].any()
+    np.testing.assert_array_equal(whole.toarray(), X)
+
+
+def test_the_three_arrays_may_have_rows_in_any_order_of_columns():
+    arrays = ([1.0, 2, 4, 8], [2, 0, 1, 1], [0, 2, 2, 4])
+    found = fastnn.prepare(arrays, n_features=3).rows(slice(None), "float32")
+    np.testing.assert_array_equal(found, [[2, 0, 1], [0, 0, 0], [0, 12, 0]])
+
+
+GOOD_ARRAYS = ([1.0, 2.0, 3.0], [0, 2, 1], [0, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("place", "part", "message"),
+    [
+        (0, [1.0, 2.0], "not a valid sparse matrix"),
+        (0, [[1.0, 2.0, 3.0]], "flat arrays"),
+        (0, [1.0, np.nan, 3.0], r"X\[0, 2\] is nan"),
+        (0, ["a", "b", "c"], "X|dtype|numbers"),
+        (1, [0, 1], "not a valid sparse matrix"),
+        (1, [0, 3, 1], "not a valid sparse matrix"),
+        (1, [0, -1, 1], "not a valid sparse matrix"),
+        (1, [0.0, 2.0, 1.0], "columns of shape .3,. and dtype float64; .*integers"),
+        (1, [[0, 2, 1]], "columns of shape"),
+        (2, [0, 2, 4], "not a valid sparse matrix"),
+        (2, [0, 2, 1], "not a valid sparse matrix"),
+        (2, [0, 4, 3], "not a valid sparse matrix"),
+        (2, [1, 2, 3], "not a valid sparse matrix"),
+        (2, [-1, 2, 3], "not a valid sparse matrix"),
+        (2, [0.0, 2.0, 3.0], "starts of shape"),
+        (2, np.zeros((1, 3), int), "starts of shape"),
+        (2, np.zeros(0, int), "one start more"),
+        (2, [0], "X"),
+    ],
+)
+def test_arrays_that_are_not_csr_are_refused(place, part, message):
+    arrays = [*GOOD_ARRAYS]
+    arrays[place] = part
+    with pytest.raises(fastnn.InputError, match=message):
+        fastnn.prepare(tuple(arrays), n_features=3)
+
+
+@pytest.mark.parametrize(
+    "n_features", [0, -1, 1.5, "3", np.nan, np.inf, -np.inf, True, [3], 10**30], ids=repr
+)
+def test_a_number_of_features_that_is_none(n_features):
+    with pytest.raises(fastnn.InputError, match="n_features is .*whole number"):
+        fastnn.prepare(GOOD_ARRAYS, n_features=n_features)
+
+
+@pytest.mark.parametrize(
+    "X", [np.eye(3), GOOD_ARRAYS[:2], [*GOOD_ARRAYS], fastnn.prepare(np.eye(3))]
+)
+def test_a_number_of_features_goes_with_three_arrays(X):
+    with pytest.raises(fastnn.InputError, match=r"n_features goes with X=.values, columns, starts"):
+        fastnn.prepare(X, n_features=3)
+
+
+def test_three_arrays_need_a_number_of_features():
+    whole = scipy.sparse.csr_matrix(mostly_zeros())
+    with pytest.raises(fastnn.InputError, match="X"):
+        fastnn.prepare((whole.data, whole.indices, whole.indptr))
+
+
+def test_half_precision_in_a_sparse_matrix():
+    """SciPy lets it be stored, and cannot add it up."""
+    X = scipy.sparse.csr_matrix(
+        (np.array([1, 2, 4], np.float16), np.array([1, 0, 0]), np.array([0, 3])), shape=(1, 3)
+    )
+    prepared = fastnn.prepare(X)
+    assert prepared.values.dtype == np.float32
+    np.testing.assert_array_equal(prepared.rows(slice(None), "float32"), [[6, 1, 0]])
