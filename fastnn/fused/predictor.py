@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.fused.plan import COUNTER, ENTERED, PREDICT, STATUS, Call, aligned, make_plan
+from fastnn.fused.plan import PREDICT, STATUS, Call, aligned, make_plan
 from fastnn.fused.run import Run, Runner
 from fastnn.fused.team import take_part
 from fastnn.fused.tiles import LINE
@@ -48,23 +48,28 @@ class FusedPredictor:
         self._members = max(1, min(threads, int(run.worth()[1])))
         self._plan = make_plan(network, runner.tile(dtype), run.room(self._members))
         arrays = run.arrays(self._plan, self._members)
-        self._control, self._n = arrays.control, n_samples
+        self._arrays, self._n = arrays, n_samples
         self._given, self._entry = Call(arrays), runner.entry(dtype)
-        self._arguments = self._given.arguments
+        self._control, self._arguments = arrays.control, self._given.arguments
         self(n_samples)
         self._plan.run["is_packed"] = True
 
     def __call__(self, n: int) -> bool:
-        """Predict from the first n rows of X; return whether they are finite."""
+        """Predict from the first n rows of X; return whether they and the results are finite."""
         if n != self._n:
             self._plan.run["n_samples"] = self._n = n
-        if self._members == 1:
-            self._entry(0, 1, *self._arguments)
-        else:
-            self._control[COUNTER] = self._control[ENTERED] = 0
-            with self._runner.teams.one() as team:
-                take_part(team, self._entry, self._members, self._given)
+        if self._members > 1:
+            return self._together()
+        self._entry(0, 1, *self._arguments)
         if self._control[STATUS]:
             self._control[STATUS] = 0
             return False
         return True
+
+    def _together(self) -> bool:
+        """Predict with several threads: who is late still looks at the counter of the last call."""
+        control = np.zeros_like(self._control)
+        with self._runner.teams.one() as team:
+            given = Call(self._arrays._replace(control=control))
+            take_part(team, self._entry, self._members, given)
+        return not control[STATUS]
