@@ -1,5 +1,6 @@
 """``Model.predictor()``: a callable for many predictions of a few samples each."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn.checks import check_count
 from fastnn.errors import InputError
+from fastnn.inputs import Input, as_array, is_sparse
 
 
 class Predictor:
@@ -17,16 +19,18 @@ class Predictor:
     """
 
     def __init__(self, model: Any, n_samples: int) -> None:
-        self._model, self._most = model, check_count("n_samples", n_samples)
+        self._model = replace(model, parameters=model.parameters.copy())
+        self._most = check_count("n_samples", n_samples)
         self._n_features, self._classes = model.network.n_features, model.classes
         scaling, self._dtype = model.scaling, model.parameters.dtype
         self._scale = None if scaling.scale == 1.0 else self._dtype.type(scaling.scale)
+        self._predict: Any = None
+        self._shape: tuple[int] | None = None  # of samples that go the short way
         make = getattr(model.engine, "predictor", None)
-        if make is None or scaling.offset is not None:
-            self._predict: Any = None
-        else:
+        if make is not None and scaling.offset is None:
             self._predict = make(model.network, model.parameters, self._most)
             self._one, self._first = self._predict.X[0], self._predict.out[:1]
+            self._shape = None if self._scale is not None else self._one.shape
 
     def __repr__(self) -> str:
         return f"Predictor(n_features={self._n_features}, n_samples={self._most})"
@@ -55,34 +59,36 @@ class Predictor:
             As ``Model.predict_proba``.
         """
         # the shortest way first: every test here takes its part of a few microseconds
-        if type(X) is np.ndarray and X.dtype is self._dtype and self._scale is None:
-            if X.shape == self._one.shape and self._predict is not None:
-                self._one[...] = X
-                if self._predict(1):
-                    return self._first.copy()
-            else:
-                return self._some(X)
-        return self._some(np.asarray(X))
+        if type(X) is np.ndarray and X.dtype is self._dtype and X.shape == self._shape:
+            self._one[...] = X
+            if self._predict(1):
+                return self._first.copy()
+        return self._some(X)
 
-    def _some(self, X: NDArray[Any]) -> NDArray[np.floating]:
+    def _some(self, X: Any) -> NDArray[np.floating]:
         """Predict for samples of any dtype and number, or say what is wrong with them."""
-        if X.ndim == 1 and len(X) == self._n_features:
-            X = X.reshape(1, -1)
-        if X.ndim == 2 and len(X) > self._most:
+        if isinstance(X, Input):
+            shape: tuple[int, ...] = (X.n_samples, X.n_features)
+        else:
+            X = X if is_sparse(X) else as_array("X", X)
+            X = X.reshape(1, -1) if X.shape == (self._n_features,) else X
+            shape = X.shape
+        if len(shape) == 2 and shape[0] > self._most:
             raise InputError(
-                f"X has {len(X)} samples; the predictor was made for at most {self._most}: "
-                f"model.predictor(n_samples={len(X)})"
+                f"X has {shape[0]} samples; the predictor was made for at most {self._most}: "
+                f"model.predictor(n_samples={shape[0]})"
             )
-        fits = X.ndim == 2 and len(X) > 0 and X.shape[1] == self._n_features
         kinds = "f" if self._scale is None else "iu"
-        if fits and self._predict is not None and X.dtype.kind in kinds and X.dtype.itemsize <= 8:
-            n = len(X)
-            inside = self._predict.X[:n]
-            with np.errstate(over="ignore"):  # infinite, which is found
-                inside[...] = X
-            if self._scale is not None:
-                inside *= self._scale
-            if self._predict(n):
-                found: NDArray[np.floating] = self._predict.out[:n].copy()
-                return found
-        return self._model.predict_proba(X)
+        if self._predict is not None and isinstance(X, np.ndarray) and X.dtype.kind in kinds:
+            n = len(X) if X.ndim else 0
+            if n and X.shape == (n, self._n_features) and X.dtype.itemsize <= 8:
+                inside = self._predict.X[:n]
+                with np.errstate(over="ignore"):  # infinite, which is found
+                    inside[...] = X
+                    if self._scale is not None:
+                        inside *= self._scale
+                if self._predict(n):
+                    found: NDArray[np.floating] = self._predict.out[:n].copy()
+                    return found
+        result: NDArray[np.floating] = self._model.predict_proba(X)
+        return result

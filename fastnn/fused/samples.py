@@ -138,6 +138,8 @@ def predict(tile, member, members, a):
             Z = span(a.workspace, output.A + (place + i) * output.stride, m * output.stride)
             out = span(a.result, (begin + i) * output.fan_out, m * output.fan_out)
             probabilities(Z, output.stride, m, output.fan_out, scratch, out)
+            if run.is_packed and not all_finite(out):  # X was finite: the network overflows
+                a.control[STATUS] = NOT_FINITE
         begin += n
 
 
@@ -145,8 +147,14 @@ def predict(tile, member, members, a):
 def finite_rows(a, first, n):
     """Tell whether n rows of X, dense and plain, are finite."""
     run = a.run[0]
-    place, zero = run.X + first * run.n_features * run.X_bytes, a.workspace.dtype.type(0)
-    good = True
-    for x in view(place, n * run.n_features, zero):
+    place = run.X + first * run.n_features * run.X_bytes
+    return all_finite(view(place, n * run.n_features, a.workspace.dtype.type(0)))
+
+
+@inner
+def all_finite(numbers):
+    """Tell whether all numbers are finite."""
+    good, zero = True, numbers.dtype.type(0)
+    for x in numbers:
         good &= x - x == zero
     return good
