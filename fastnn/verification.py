@@ -2,7 +2,8 @@
 
 Every figure is an observed error divided by what rounding alone can explain; see ``bounds.py``. The
 exact values come from float64 for float32, and from NumPy's extended precision for float64. Then
-come the checks that allow no error: the same bits for any number of threads.
+come the checks that allow no error: the same bits for any number of threads, and whether the first
+layer skips the zeros of X or not.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from fastnn.bounds import UNIT_ROUNDOFF, away_from_kinks, g, gradient_bound, product_bound
 from fastnn.engine import Engine, get_engine
 from fastnn.errors import DivergedError, InputError
+from fastnn.inputs import prepare
 from fastnn.network import Network, Parameters
 from fastnn.objective import Objective
 from fastnn.optimizers import SGD, Adam, Optimizer
@@ -34,6 +36,8 @@ SHAPES: tuple[tuple[tuple[int, ...], int], ...] = (
     ((20, 65, 31, 18, 9, 5), 129),
     ((3, 130, 1), 50),
 )
+SPARSE: tuple[tuple[int, ...], int] = ((200, 33, 6), 150)  # where zeros are skipped
+DENSITY = {"dense": 0.7, "sparse": 0.1}  # share of the values that are not zero
 PRODUCTS = ((1, 1, 1), (8, 784, 128), (5, 17, 33), (67, 129, 50), (300, 3, 15))  # rows, n, columns
 OPTIMIZERS: tuple[tuple[str, Optimizer, float], ...] = (
     ("sgd", SGD(), 0.1),
@@ -128,7 +132,8 @@ def verify(
     engine : str or Engine, default="fused"
     dtypes : sequence of {"float32", "float64"}
     threads : sequence of int, default=(1, 2, 3, 5)
-        Numbers of threads whose results must have the same bits; for engines given by name.
+        Numbers of threads whose results must have the same bits, with zeros skipped and without;
+        for engines given by name.
     seed : int, default=0
         Of the random problems.
     on_check : callable, optional
@@ -171,11 +176,13 @@ def _all_checks(
         for sizes, n_samples in SHAPES:
             yield from _check_gradient(engine, sizes, n_samples, dtype, seed)
         yield from _check_objective(engine, dtype, seed)
+        yield from _check_gradient(engine, *SPARSE, dtype, seed, layout="sparse")
         for label, optimizer, rate in OPTIMIZERS:
             yield from _check_trajectory(engine, label, optimizer, rate, dtype, seed)
         if name == "fused":
             for label, optimizer, rate in OPTIMIZERS:
                 yield _check_bits(label, optimizer, rate, dtype, threads, seed)
+                yield _check_layouts(label, optimizer, rate, dtype, threads, seed)
 
 
 # --- kernels -------------------------------------------------------------------------------------
@@ -286,7 +293,12 @@ def _worst(*errors: float) -> float:
 
 
 def _problem(
-    sizes: tuple[int, ...], n_samples: int, dtype: str, seed: int, activation: str = "relu"
+    sizes: tuple[int, ...],
+    n_samples: int,
+    dtype: str,
+    seed: int,
+    activation: str = "relu",
+    density: float = DENSITY["dense"],
 ) -> tuple[Network, Parameters, Array, Array]:
     """Return network, parameters, X, y; no pre-activation is within its error of the kink."""
     rng = np.random.default_rng([seed, n_samples, *sizes])
@@ -295,7 +307,7 @@ def _problem(
     for b in parameters.biases:
         b[:] = rng.normal(scale=0.5, size=b.shape)
     X = rng.normal(size=(4 * n_samples + 20, sizes[0])).astype(dtype)
-    X *= rng.random(X.shape) < 0.7  # some zeros
+    X *= rng.random(X.shape) < density
     clear = away_from_kinks(
         parameters.weights, parameters.biases, X, activation=activation, u=UNIT_ROUNDOFF[dtype]
     )
@@ -313,8 +325,10 @@ def _check_gradient(
     activation: str = "relu",
     alpha: float = 0.0,
     weighted: bool = False,
+    layout: str = "dense",
 ) -> Iterator[Check]:
-    network, parameters, X, y = _problem(sizes, n_samples, dtype, seed, activation)
+    network, parameters, X, y = _problem(sizes, n_samples, dtype, seed, activation, DENSITY[layout])
+    samples = prepare(X, layout=layout)
     weights = np.random.default_rng(seed).random(len(X)) if weighted else None
     objective = Objective(alpha)
     P_bound, loss_bound, dW_bounds, db_bounds = gradient_bound(
@@ -328,16 +342,17 @@ def _check_gradient(
     case = "-".join(map(str, sizes)) + f" x{len(X)} {dtype}"
     case += "" if activation == "relu" else f" {activation}"
     case += (f" alpha={alpha}" if alpha else "") + (" weighted" if weighted else "")
+    case += "" if layout == "dense" else f" {layout}"
 
     P = reference.predict(network, exact, X)
     yield Check(
-        "predict", case, _share(engine.predict(network, parameters, X), P, P_bound), allowed
+        "predict", case, _share(engine.predict(network, parameters, samples), P, P_bound), allowed
     )
     loss, gradient = reference.gradient(
         network, exact, X, y, objective=objective, sample_weight=weights
     )
     found_loss, found = engine.gradient(
-        network, parameters, X, y, objective=objective, sample_weight=weights
+        network, parameters, samples, y, objective=objective, sample_weight=weights
     )
     errors = [_share(np.array(found_loss), np.array(loss), np.array(loss_bound))]
     for part, whole, bounds in (
@@ -357,17 +372,25 @@ def _check_objective(engine: Engine, dtype: str, seed: int) -> Iterator[Check]:
 
 
 def _train(
-    engine: Engine, optimizer: Optimizer, rate: float, dtype: str, seed: int
+    engine: Engine,
+    optimizer: Optimizer,
+    rate: float,
+    dtype: str,
+    seed: int,
+    *,
+    layout: str = "dense",
+    density: float = DENSITY["dense"],
 ) -> tuple[Array, ...]:
     """Return all that training leaves: parameters, moments and losses (NaN where it diverges)."""
-    network, parameters, X, y = _problem((30, 40, 6), 250, "float32", seed)
+    network, parameters, X, y = _problem((30, 40, 6), 250, "float32", seed, density=density)
     theta = Parameters(network.layer_sizes, parameters.vector.astype(dtype))
     state = optimizer.initialize(theta)
     order = np.random.default_rng(seed).integers(0, len(X), 47 * STEPS - 5)
     try:
         losses = engine.train(
-            network, theta, state, X, y, order, batch_size=47, learning_rates=rate
-        )
+            network, theta, state, prepare(X, layout=layout), y, order,
+            batch_size=47, learning_rates=rate,
+        )  # fmt: skip
     except DivergedError:
         losses = np.full(STEPS, np.nan)
     return theta.vector, *state.moments, losses
@@ -401,19 +424,56 @@ def _check_bits(
     """Count the numbers that differ between teams of different size."""
     from fastnn.fused.engine import FusedEngine
 
-    results = []
-    for count in threads:
-        engine = FusedEngine(count, always=True)
-        results.append(_train(engine, optimizer, rate, dtype, seed))
-        for sizes, n_samples in ((7, 33, 3), 300), ((30, 40, 6), 600):
-            network, parameters, X, y = _problem(sizes, n_samples, dtype, seed)
-            loss, gradient = engine.gradient(network, parameters, X, y)
-            P = engine.predict(network, parameters, X)
-            results[-1] = (*results[-1], gradient, P, np.array(loss))
-    differing = sum(
-        int(np.count_nonzero(a != b))
+    results = [
+        _everything(FusedEngine(count, always=True), optimizer, rate, dtype, seed)
+        for count in threads
+    ]
+    case = f"{label} {dtype}, threads " + ", ".join(map(str, threads))
+    return Check("same bits", case, float(_differing(results)), 0.0)
+
+
+def _check_layouts(
+    label: str, optimizer: Optimizer, rate: float, dtype: str, threads: Sequence[int], seed: int
+) -> Check:
+    """Count the numbers that differ where zeros are skipped, by teams of different size."""
+    from fastnn.fused.engine import FusedEngine
+
+    density = DENSITY["sparse"]
+    results = [
+        _everything(
+            FusedEngine(count, always=True), optimizer, rate, dtype, seed,
+            layout=layout, density=density,
+        )
+        for layout, count in (("dense", 1), *(("sparse", count) for count in threads))
+    ]  # fmt: skip
+    case = f"{label} {dtype}, dense and sparse"
+    return Check("same bits", case, float(_differing(results)), 0.0)
+
+
+def _everything(
+    engine: Engine,
+    optimizer: Optimizer,
+    rate: float,
+    dtype: str,
+    seed: int,
+    *,
+    layout: str = "dense",
+    density: float = DENSITY["dense"],
+) -> list[Array]:
+    """Return what comes of training, and of the other verbs on two problems."""
+    found = [*_train(engine, optimizer, rate, dtype, seed, layout=layout, density=density)]
+    for sizes, n_samples in ((7, 33, 3), 300), ((30, 40, 6), 600):
+        network, parameters, X, y = _problem(sizes, n_samples, dtype, seed, density=density)
+        samples = prepare(X, layout=layout)
+        loss, gradient = engine.gradient(network, parameters, samples, y)
+        found += [gradient, engine.predict(network, parameters, samples), np.array(loss)]
+    return found
+
+
+def _differing(results: Sequence[Sequence[Array]]) -> int:
+    """Count the numbers that differ from those of the first result; +0 and -0 do."""
+    return sum(
+        int(np.count_nonzero((a != b) | (np.signbit(a) != np.signbit(b))))
         for other in results[1:]
         for a, b in zip(results[0], other, strict=True)
     )
-    case = f"{label} {dtype}, threads " + ", ".join(map(str, threads))
-    return Check("same bits", case, float(differing), 0.0)

@@ -83,6 +83,31 @@ def test_unknown_dtype(dtypes):
         fastnn.verify(dtypes=dtypes)
 
 
+def test_the_layout_without_zeros_is_among_what_is_checked(verified):
+    cases = [(check.what, check.case) for check in verified[0].checks]
+    assert {what for what, case in cases if case.endswith(" sparse")} == {
+        "predict", "gradient", "same bits",
+    }  # fmt: skip
+    assert {case.split()[0] for what, case in cases if case.endswith("dense and sparse")} == ALL
+
+
+def test_an_engine_that_is_wrong_without_zeros_only():
+    engine = ReferenceEngine(1)
+    verb = engine.gradient
+
+    def broken(network, parameters, X, *args, **options):
+        loss, gradient = verb(network, parameters, X, *args, **options)
+        if X.layout == "sparse":
+            gradient[0] += 1
+        return loss, gradient
+
+    engine.gradient = broken
+    found = fastnn.verify(engine, dtypes=["float32"])
+    assert [(check.what, check.case.split()[-1]) for check in found.failures] == [
+        ("gradient", "sparse")
+    ]
+
+
 def test_unknown_engine():
     with pytest.raises(fastnn.InputError, match="expected one of .*reference.*fused"):
         fastnn.verify("quantum")
@@ -218,7 +243,7 @@ FAULTS = {
         "weights.py",
         "if first < last:\n        table",
         "if first > last:\n        table",
-        {"predict", "gradient", "30 steps"},
+        {"predict", "gradient", "30 steps", "same bits"},
         ALL,
     ),
     "one lane too few at the edge": (
@@ -232,7 +257,7 @@ FAULTS = {
         "tiles.py",
         "chains = loop(builder, n, chains, add)\n            before",
         "chains = loop(builder, builder.sub(n, INT64(1)), chains, add)\n            before",
-        {"weight gradient", "gradient", "30 steps"},
+        {"weight gradient", "gradient", "30 steps", "same bits"},
         ALL,
     ),
     "the bias gradient lacks the last sample": (
@@ -262,6 +287,20 @@ FAULTS = {
         "fma(-step.momentum, moment_1[i], -pull)",
         {"30 steps"},
         {"momentum", "nesterov"},
+    ),
+    "values sorted by column are those of the sample's first": (
+        "sparse.py",
+        "view(pair + x.itemsize, ONE, x[k])[0] = x[k]",
+        "view(pair + x.itemsize, ONE, x[k])[0] = x[0]",
+        {"gradient", "same bits"},
+        ALL,
+    ),
+    "columns that a batch did not touch rest, whatever the optimizer": (
+        "sparse.py",
+        "elif ends and not straight:",
+        "elif ends and not straight and False:",
+        {"same bits"},
+        ALL - {"sgd"},
     ),
     "several threads leave out some rows": (
         "weights.py",
