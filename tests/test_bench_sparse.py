@@ -1,15 +1,20 @@
 """The report of bench.sparse on made-up results: what falls short, fails or is absent is said."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
-from bench import sparse
-from bench.tasks import FIGURES, PREPARE_LIMITS, REACH
 from fastnn import compare
 from fastnn.compare import Result
 from fastnn.machine import describe
 from fastnn.tasks import TEXT_NONZEROS, Task, text
+
+sys.path.append(str(Path(__file__).parent.parent))  # last: bench is not installed, fastnn may be
+
+from bench import sparse
+from bench.tasks import FIGURES, PREPARE_LIMITS, REACH
 
 
 def made_up(task, peer, factor, problem=None):
