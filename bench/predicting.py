@@ -4,6 +4,7 @@ A call predicts all samples of a task, ``batch_size`` at a time, and returns the
 the samples are cut up is not timed.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 import fastnn
 from fastnn.models import Model
-from fastnn.peers import Array, Peer, serve, sklearn_model, torch_model
+from fastnn.peers import Array, Peer, layers_of, serve, sklearn_model, torch_model
 from fastnn.tasks import Task
 
 
@@ -86,13 +87,33 @@ def sklearn_peer(task: Task, threads: int) -> Peer:
     return peer_of(sklearn_model(task, *task.samples()).predict_proba, parts_of(task))
 
 
+def jax_peer(task: Task, threads: int) -> Peer:
+    """A jitted function of arrays that JAX has; its results are waited for."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    import jax
+    import jax.numpy as jnp
+
+    theta = [(jnp.asarray(W), jnp.asarray(b)) for W, b in layers_of(task.start())]
+
+    @jax.jit
+    def probabilities(theta: Any, A: Any) -> Any:
+        for W, b in theta[:-1]:
+            A = jnp.maximum(A @ W + b, 0)
+        W, b = theta[-1]
+        return jax.nn.softmax(A @ W + b)
+
+    parts = [jnp.asarray(part) for part in parts_of(task)]
+    return peer_of(lambda part: probabilities(theta, part).block_until_ready(), parts)
+
+
 if __name__ == "__main__":
     serve(
         {
             "fastnn": predictor_peer,
-            "fastnn raw": raw_peer,
+            "fastnn array": raw_peer,
             "fastnn prepared": prepared_peer,
             "reference": reference_peer,
+            "jax": jax_peer,
             "torch": torch_peer,
             "scikit-learn": sklearn_peer,
         }

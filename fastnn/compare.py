@@ -11,8 +11,6 @@ a while is slow for all.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -25,8 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.console import print_line
+from fastnn.energy import joules
 from fastnn.errors import InputError
 from fastnn.tasks import Task
+from fastnn.workers import Workers
 
 # What has to be installed for each. "fastnn dense" and the like are variants of fastnn.
 PEERS: dict[str, str | None] = {
@@ -39,7 +39,7 @@ PEERS: dict[str, str | None] = {
 }
 # Seconds between two processes: OpenBLAS's threads spin for a tenth of a second after their work,
 # which made whoever came next twice as slow.
-PAUSE = 0.4
+PAUSE = 0.2
 
 _MLP = (784, 128, 10)
 TASKS: dict[str, Task] = {
@@ -75,6 +75,10 @@ class Result:
         Why there are no times.
     details : list of dict
         What else the peer told of each round.
+    memory : dict or None
+        Bytes that the process had at "start", with libraries and samples loaded, and at its "peak".
+    joules : list of float
+        Of each round, the whole processor's; empty where the kernel does not tell.
     """
 
     task: str
@@ -83,7 +87,9 @@ class Result:
     ratios: list[float]
     disagreement: float | None
     problem: str | None = None
-    details: list[dict[str, float]] = field(default_factory=list)
+    details: list[dict[str, Any]] = field(default_factory=list)
+    memory: dict[str, int] | None = None
+    joules: list[float] = field(default_factory=list)
 
     def quartiles(self) -> tuple[float, float, float]:
         """Return the lower quartile, the median and the upper quartile of the ratios."""
@@ -92,7 +98,12 @@ class Result:
 
 
 def compare(
-    task: Task, *, peers: Sequence[str] | None = None, rounds: int = 9, threads: int = 2
+    task: Task,
+    *,
+    peers: Sequence[str] | None = None,
+    rounds: int = 9,
+    threads: int = 2,
+    workers: Workers | None = None,
 ) -> list[Result]:
     """Let fastnn and its peers train in turn.
 
@@ -104,6 +115,8 @@ def compare(
     rounds : int
     threads : int
         For each of them.
+    workers : Workers, optional
+        Processes to use, and to leave running for the next task; None starts fresh ones.
 
     Returns
     -------
@@ -118,32 +131,22 @@ def compare(
     unknown = {name for name in names if _library(name) not in PEERS}
     if unknown:
         raise InputError(f"peers has {sorted(unknown)}; expected some of {tuple(PEERS)}")
-    expected = _losses_of_the_reference(task, threads)
-    workers: dict[str, _Worker] = {}
+    pool = Workers(threads) if workers is None else workers
     results = {name: Result(task.name, name, [], [], None) for name in names}
     try:
+        expected = _losses_of_the_reference(task, pool)
         for name in names:
-            needed = PEERS[_library(name)]
-            if needed is not None and find_spec(needed) is None:
-                results[name] = replace(results[name], problem="not installed")
-                continue
-            workers[name] = _Worker(name, task, threads)
-            results[name] = _checked(results[name], workers[name], task, expected)
-            if results[name].problem is not None:
-                workers.pop(name).close()
+            results[name] = _prepared(results[name], pool, task, expected)
         for _ in range(rounds):
-            for name, worker in list(workers.items()):
-                sleep(PAUSE)
-                told = worker.ask("round")
-                if "error" in told:
-                    results[name] = replace(results[name], seconds=[], problem=told["error"])
-                    workers.pop(name).close()
-                    continue
-                results[name].seconds.append(told.pop("seconds"))
-                results[name].details.append(told)
+            for name in names:
+                if results[name].problem is None:
+                    results[name] = _after_a_round(results[name], pool)
+        for name in names:
+            if results[name].problem is None:
+                results[name] = replace(results[name], memory=_memory(results[name], pool))
     finally:
-        for worker in workers.values():
-            worker.close()
+        if workers is None:
+            pool.close()
     own = results["fastnn"].seconds
     return [
         replace(result, ratios=[a / b for a, b in zip(result.seconds, own, strict=False)])
@@ -151,13 +154,49 @@ def compare(
     ]
 
 
+def _prepared(result: Result, pool: Workers, task: Task, expected: list[float]) -> Result:
+    """Return the result of a peer that is ready, or with the problem that it is not."""
+    needed = PEERS[_library(result.peer)]
+    if needed is not None and find_spec(needed) is None:
+        return replace(result, problem="not installed")
+    told = pool.ask(result.peer, "task", task=task)
+    if "error" in told:
+        return replace(result, problem=told["error"])
+    ready = replace(result, memory={"start": told["before"], "peak": 0})
+    checked = _checked(ready, pool.ask(result.peer, "losses"), task, expected)
+    if checked.problem is not None:
+        pool.drop(result.peer)
+    return checked
+
+
+def _after_a_round(result: Result, pool: Workers) -> Result:
+    """Return the result with another round, or with the problem that came up."""
+    sleep(PAUSE)
+    before = joules()
+    told = pool.ask(result.peer, "round")
+    after = joules()
+    if "error" in told:
+        return replace(result, seconds=[], problem=told["error"])
+    result.seconds.append(told.pop("seconds"))
+    result.details.append(told)
+    if before is not None and after is not None:
+        result.joules.append(after - before)
+    return result
+
+
+def _memory(result: Result, pool: Workers) -> dict[str, int] | None:
+    told = pool.ask(result.peer, "memory")
+    if "error" in told or result.memory is None:
+        return None
+    return {"start": result.memory["start"], "peak": told["peak"]}
+
+
 def _library(peer: str) -> str:
     return peer.partition(" ")[0]
 
 
-def _checked(result: Result, worker: "_Worker", task: Task, expected: list[float]) -> Result:
+def _checked(result: Result, found: dict[str, Any], task: Task, expected: list[float]) -> Result:
     """Return the result with what its losses are off by, and a problem if that is too much."""
-    found = worker.ask("losses")
     if "error" in found:
         return replace(result, problem=found["error"])
     off = _disagreement(task, found["losses"], expected)
@@ -165,16 +204,17 @@ def _checked(result: Result, worker: "_Worker", task: Task, expected: list[float
     return replace(result, disagreement=off, problem=problem)
 
 
-def _losses_of_the_reference(task: Task, threads: int) -> list[float]:
-    worker = _Worker("reference", task, threads)
-    try:
-        found = worker.ask("losses")
-        if "error" in found:
-            raise RuntimeError(f"the reference engine failed: {found['error']}")
-        losses: list[float] = found["losses"]
-        return losses
-    finally:
-        worker.close()
+def _losses_of_the_reference(task: Task, pool: Workers) -> list[float]:
+    """Return what the losses must be."""
+    found = pool.ask("reference", "task", task=task)
+    if "error" not in found:
+        found = pool.ask("reference", "losses")
+    if "error" in found:
+        raise RuntimeError(f"the reference engine failed: {found['error']}")
+    if not pool.kept:
+        pool.drop("reference")
+    losses: list[float] = found["losses"]
+    return losses
 
 
 def _disagreement(task: Task, found: list[float], expected: list[float]) -> float:
@@ -192,50 +232,6 @@ def _with_means(losses: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     """Return the first ``n`` losses, and the mean of each further ``n``."""
     further = range(n, len(losses), n)
     return np.array([*losses[:n], *(losses[first : first + n].mean() for first in further)])
-
-
-class _Worker:
-    """A process that trains as one peer; it is told what to do line by line."""
-
-    def __init__(self, peer: str, task: Task, threads: int) -> None:
-        variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        environment = {**os.environ, **dict.fromkeys(variables, str(threads))}
-        environment.pop("OPENBLAS_CORETYPE", None)  # would hold NumPy's BLAS back on some machines
-        environment.setdefault("JAX_PLATFORMS", "cpu")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", task.module, peer, str(threads), json.dumps(asdict(task))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    def ask(self, what: str) -> dict[str, Any]:
-        """Send one request and return the answer, or an error in place of one."""
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            process.stdin.write(what + "\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            pass
-        line = process.stdout.readline()
-        if not line:
-            last = process.stderr.read().strip().splitlines()[-1:]
-            return {"error": "".join(last) or f"exit status {process.wait()}"}
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        """End the process."""
-        process = self._process
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-        process.wait(timeout=60)
 
 
 def main(args: Sequence[str] | None = None) -> int:

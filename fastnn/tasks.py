@@ -16,6 +16,7 @@ AGREEMENT = 1e-3  # of the losses, relative
 # Adam's; smaller than usual, since libraries add it at different places of the formula.
 EPSILON = 1e-12
 TEXT_NONZEROS = 100  # a row
+LIT = 0.19  # share of the values of made-up images that are not zero: MNIST's
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class Task:
     calls : int
         In one round.
     data : str
-        "uniform": random numbers without zeros. "text": sparse, made up, see ``text``. Otherwise
-        the training samples of a data set with a name, in 0..1.
+        "uniform": random numbers without zeros. Made up, with something to learn: "table",
+        "images", "text"; see there. The path of an npz file: its X and y. Otherwise the training
+        samples of a data set with a name, in 0..1.
     momentum : float
         Of SGD; Nesterov's, where it is not 0.
     alpha : float
@@ -50,6 +52,8 @@ class Task:
         Of the learning rate; a name from ``fastnn.schedules``.
     horizon : int
         Calls over which the schedule falls.
+    rate_per_epoch : bool
+        Whether the rate changes between epochs only, which is all that scikit-learn can do.
     agreement : float
         What the losses may differ by, relative.
     singly : int or None
@@ -82,19 +86,34 @@ class Task:
     weights: str = "he"
     schedule: str = "constant"
     horizon: int = 1
+    rate_per_epoch: bool = False
     agreement: float = AGREEMENT
     singly: int | None = None
     means: bool = True
     absolute: bool = False
     module: str = "fastnn.peers"
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the samples are CSR."""
+        return self.data == "text"
+
+    @property
+    def steps(self) -> int:
+        """How many batches a round has."""
+        return self.calls * self.epochs * (self.n_samples // self.batch_size)
+
     def peers(self) -> tuple[str, ...]:
         """Return the names of the peers that the task suits."""
-        if self.dtype == "float64":
+        if self.weights == "article":
             return ("article",)
+        if self.momentum or self.alpha:  # the others' steps are plain here
+            return ("scikit-learn",)
         if self.n_samples < 1000:  # scikit-learn spends its time on checks there
-            return ("jax", "torch")
-        return ("jax", "torch", "scikit-learn", "reference")
+            return ("jax", "torch", "torch compile")
+        if self.is_sparse:  # the reference engine makes its batches dense
+            return ("jax", "torch", "scikit-learn")
+        return ("fastnn dense", "jax", "torch", "torch compile", "scikit-learn", "reference")
 
     def network(self) -> Network:
         """Return the network."""
@@ -115,14 +134,23 @@ class Task:
             return Adam(epsilon=EPSILON)
         return SGD(self.momentum, nesterov=self.momentum > 0)
 
+    def load(self) -> None:
+        """Load the samples, for ``samples`` to return them again."""
+        _LOADED.clear()
+        _LOADED[self] = self.samples()
+
     def samples(self) -> tuple[Any, Array]:
         """Return X and y."""
-        if self.data == "uniform":
-            rng = np.random.default_rng(0)
-            X = rng.random((self.n_samples, self.sizes[0]), dtype=np.dtype(self.dtype).type)
-            return X, rng.integers(0, self.sizes[-1], self.n_samples)
-        if self.data == "text":
-            return text(self.n_samples, self.sizes[0], self.sizes[-1])
+        if self in _LOADED:
+            return _LOADED[self]
+        made_up = {"uniform": uniform, "table": table, "images": images, "text": text}
+        if self.data in made_up:
+            X, y = made_up[self.data](self.n_samples, self.sizes[0], self.sizes[-1])
+            return X.astype(self.dtype, copy=False), y
+        if self.data.endswith(".npz"):
+            with np.load(self.data) as arrays:
+                X, y = arrays["X"][: self.n_samples], arrays["y"][: self.n_samples]
+            return X.astype(self.dtype, copy=False), y
         X, y = self.raw_samples()
         return X.astype(self.dtype) / np.dtype(self.dtype).type(255), y
 
@@ -146,9 +174,45 @@ class Task:
             return None
         n = self.epochs * (self.n_samples // self.batch_size)
         done = call % self.horizon * n
-        return learning_rates(
-            get_schedule(self.schedule), self.rate, done, n, n * self.horizon
-        ).astype(self.dtype)
+        rates = learning_rates(get_schedule(self.schedule), self.rate, done, n, n * self.horizon)
+        if self.rate_per_epoch:  # that of the epoch's middle
+            rates = rates.reshape(self.epochs, -1)
+            rates = np.repeat(rates[:, rates.shape[1] // 2], rates.shape[1])
+        return rates.astype(self.dtype)
+
+
+_LOADED: dict[Task, tuple[Any, Array]] = {}  # of a peer's process: the task that it is at
+
+
+def uniform(n_samples: int, n_features: int, n_classes: int) -> tuple[Array, Array]:
+    """Return random numbers in 0..1, float32, and random classes."""
+    rng = np.random.default_rng(0)
+    X = rng.random((n_samples, n_features), dtype=np.float32)
+    return X, rng.integers(0, n_classes, n_samples)
+
+
+def table(n_samples: int, n_features: int, n_classes: int) -> tuple[Array, Array]:
+    """Make up a standardised table, float32; classes are those of a random network of one layer."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n_samples, n_features), dtype=np.float32)
+    hidden = np.tanh(X @ rng.standard_normal((n_features, 16), dtype=np.float32))
+    return X, (hidden @ rng.standard_normal((16, n_classes), dtype=np.float32)).argmax(axis=1)
+
+
+def images(n_samples: int, n_features: int, n_classes: int) -> tuple[Array, Array]:
+    """Make up what is like MNIST to a kernel: float32 in 0..1, ``LIT`` of the values not zero.
+
+    As there, each class has pixels of its own that are often lit, and some are never lit.
+    """
+    rng = np.random.default_rng(0)
+    often = np.clip(rng.gamma(0.4, LIT / 0.4, (n_classes, n_features)), 0, 0.95)
+    often = np.clip(often * (LIT / often.mean()), 0, 1).astype(np.float32)
+    y = rng.integers(0, n_classes, n_samples)
+    X = rng.random((n_samples, n_features), dtype=np.float32)
+    for start in range(0, n_samples, 10_000):  # a few at a time, to spare memory
+        part = X[start : start + 10_000]
+        part *= rng.random(part.shape, dtype=np.float32) < often[y[start : start + 10_000]]
+    return X, y
 
 
 def text(n_samples: int, n_features: int, n_classes: int) -> tuple[Any, Array]:

@@ -49,7 +49,7 @@ def test_other_work_is_not_timed(monkeypatch):
     monkeypatch.setattr(
         compare,
         "_losses_of_the_reference",
-        lambda task, threads: [1.002 * loss for loss in honest(task, threads)],
+        lambda task, pool: [1.002 * loss for loss in honest(task, pool)],
     )
     (own,) = compare.compare(TINY, peers=[], rounds=1, threads=1)
     assert "off by 0.002" in own.problem

@@ -1,0 +1,5 @@
+"""``python -m fastnn.peers NAME THREADS``."""
+
+from fastnn.peers import MAKERS, serve
+
+serve(MAKERS)
