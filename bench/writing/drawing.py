@@ -1,0 +1,113 @@
+"""What all plots share: two themes, a colour for each library, and PNG files."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+from bench.writing.numbers import library
+
+WIDTH = 8.4  # inches; GitHub shows about 900 points
+DPI = 110
+# Okabe and Ito's palette, made darker for white and lighter for black; the order is the legend's
+MARKERS = {
+    "fastnn": "o", "reference": "X", "jax": "s", "torch": "D", "scikit-learn": "^", "article": "v",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours on one background."""
+
+    name: str
+    back: str
+    ink: str
+    quiet: str
+    colours: dict[str, str]
+
+    def settings(self) -> dict[str, Any]:
+        """Return matplotlib's settings."""
+        inks = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
+        return dict.fromkeys(inks, self.ink) | {
+            "figure.facecolor": self.back, "axes.facecolor": self.back, "axes.edgecolor": self.quiet,
+            "savefig.facecolor": self.back, "grid.color": self.quiet, "grid.alpha": 0.35,
+            "axes.grid": True, "axes.axisbelow": True, "font.size": 11.5, "axes.titlesize": 12.5,
+            "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+            "font.family": "DejaVu Sans", "grid.linewidth": 0.8, "axes.titlelocation": "left",
+        }  # fmt: skip
+
+    def colour(self, peer: str) -> str:
+        """Return the colour of a peer's library."""
+        return self.colours.get(library(peer), self.ink)
+
+    def style(self, peer: str) -> dict[str, Any]:
+        """Return how a peer's line and points look: dashed and hollow for a variant."""
+        plain = peer == library(peer)
+        return {
+            "color": self.colour(peer), "marker": MARKERS.get(library(peer), "P"),
+            "markersize": 6.5, "markeredgewidth": 1.5, "linewidth": 1.8, "label": peer,
+            "markerfacecolor": self.colour(peer) if plain else self.back,
+            "linestyle": "-" if plain else "--", "zorder": 4 if library(peer) == "fastnn" else 3,
+        }  # fmt: skip
+
+
+THEMES = (
+    Theme("light", "#ffffff", "#1f2328", "#8c959f", {
+        "fastnn": "#c84c00", "reference": "#6e7781", "jax": "#0067a5", "torch": "#b0458a",
+        "scikit-learn": "#00805c", "article": "#a87400",
+    }),
+    Theme("dark", "#0d1117", "#e6edf3", "#6e7681", {
+        "fastnn": "#ff9150", "reference": "#a5aeb8", "jax": "#5db7f0", "torch": "#e899c6",
+        "scikit-learn": "#33c79d", "article": "#f0c24b",
+    }),
+)  # fmt: skip
+
+
+def figure(height: float, width: float = WIDTH) -> Any:
+    """Return a figure that belongs to no window."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def png(drawn: Any) -> bytes:
+    """Return a figure as a PNG with the same bytes each time."""
+    content = io.BytesIO()
+    drawn.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
+    return content.getvalue()
+
+
+def log_ticks(axis: Any, limits: tuple[float, float], text: Any) -> None:
+    """Mark a logarithmic axis at few round numbers, written in full."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    low, high = limits
+    wide = high / low
+    steps = (1, 1.5, 2, 3, 5, 7) if wide < 4 else (1, 2, 5) if wide < 200 else (1,)
+    marks = [a * 10.0**e for e in range(-12, 16) for a in steps if low <= a * 10.0**e <= high]
+    while len(marks) > 9:
+        marks = marks[::2]
+    axis.set_major_locator(FixedLocator(marks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+
+
+def log_axis(axes: Any, which: str, values: list[float], text: Any) -> None:
+    """Make an axis logarithmic and as long as its values need."""
+    low, high = min(values), max(values)
+    room = max((high / low) ** 0.05, 1.08)
+    limits = low / room, high * room
+    getattr(axes, f"set_{which}scale")("log")
+    getattr(axes, f"set_{which}lim")(*limits)
+    log_ticks(getattr(axes, f"{which}axis"), limits, text)
+
+
+def legend_above(drawn: Any, axes: Any) -> None:
+    """Put one legend above the plots: it covers no data there."""
+    handles: dict[str, Any] = {}
+    for one in axes:
+        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    drawn.legend(
+        handles.values(), handles.keys(), loc="outside upper left",
+        ncols=min(len(handles), 4), columnspacing=1.4, handletextpad=0.5,
+    )  # fmt: skip
