@@ -146,9 +146,11 @@ def _line(one: Change) -> str:
     if one.change is None:
         return text
     seen = f"fastnn's time x{one.change:.2f}" if one.what == "seconds" else f"x{one.change:.2f}"
-    return f"{text}  ({seen} after calibration, noise up to x{one.noise:.2f})" if (
-        one.what == "seconds"
-    ) else f"{text}  (fastnn {seen} as long beside it, noise up to x{one.noise:.2f})"
+    return (
+        f"{text}  ({seen} after calibration, noise up to x{one.noise:.2f})"
+        if (one.what == "seconds")
+        else f"{text}  (fastnn {seen} as long beside it, noise up to x{one.noise:.2f})"
+    )
 
 
 def _tell_ratio(value: float | None) -> str:

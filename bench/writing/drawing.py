@@ -1,6 +1,7 @@
 """What all plots share: two themes, a colour for each library, and PNG files."""
 
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ DPI = 110
 # Okabe and Ito's palette, made darker for white and lighter for black; the order is the legend's
 MARKERS = {
     "fastnn": "o", "reference": "X", "jax": "s", "torch": "D", "scikit-learn": "^", "article": "v",
+    "fastnn bytes": "p", "fastnn dense": "h", "fastnn sparse": "d",
 }  # fmt: skip
 
 
@@ -43,7 +45,7 @@ class Theme:
         """Return how a peer's line and points look: dashed and hollow for a variant."""
         plain = peer == library(peer)
         return {
-            "color": self.colour(peer), "marker": MARKERS.get(library(peer), "P"),
+            "color": self.colour(peer), "marker": MARKERS.get(peer, MARKERS.get(library(peer), "P")),
             "markersize": 6.5, "markeredgewidth": 1.5, "linewidth": 1.8, "label": peer,
             "markerfacecolor": self.colour(peer) if plain else self.back,
             "linestyle": "-" if plain else "--", "zorder": 4 if library(peer) == "fastnn" else 3,
@@ -66,14 +68,34 @@ def figure(height: float, width: float = WIDTH) -> Any:
     """Return a figure that belongs to no window."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def png(drawn: Any) -> bytes:
-    """Return a figure as a PNG with the same bytes each time."""
+    """Return a figure as a PNG with the same bytes each time; few colours make a small file."""
+    from PIL import Image
+
+    drawn.canvas.draw()
+    pixels = Image.fromarray(drawn.canvas.buffer_rgba()).convert("RGB")
     content = io.BytesIO()
-    drawn.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
+    pixels.quantize(128, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
     return content.getvalue()
+
+
+def tick_seconds(value: float) -> str:
+    """Write a round time without needless zeros."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
+        if value >= 0.999 * size:
+            return f"{value / size:g} {unit}"
+    return f"{value / 1e-9:g} ns"
+
+
+def tick_count(value: float) -> str:
+    """Write a count: 60k for 60000."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if value >= 10 * size or (value >= size and value % (size / 10) == 0):
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
 
 
 def log_ticks(axis: Any, limits: tuple[float, float], text: Any) -> None:
@@ -81,11 +103,10 @@ def log_ticks(axis: Any, limits: tuple[float, float], text: Any) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     low, high = limits
-    wide = high / low
-    steps = (1, 1.5, 2, 3, 5, 7) if wide < 4 else (1, 2, 5) if wide < 200 else (1,)
-    marks = [a * 10.0**e for e in range(-12, 16) for a in steps if low <= a * 10.0**e <= high]
-    while len(marks) > 9:
-        marks = marks[::2]
+    for steps in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        marks = [a * 10.0**e for e in range(-12, 16) for a in steps if low <= a * 10.0**e <= high]
+        if len(marks) <= 7:
+            break
     axis.set_major_locator(FixedLocator(marks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
@@ -109,5 +130,5 @@ def legend_above(drawn: Any, axes: Any) -> None:
             handles.setdefault(label, handle)
     drawn.legend(
         handles.values(), handles.keys(), loc="outside upper left",
-        ncols=min(len(handles), 4), columnspacing=1.4, handletextpad=0.5,
+        ncols=len(handles) if len(handles) <= 5 else math.ceil(len(handles) / 2), columnspacing=1.4, handletextpad=0.5,
     )  # fmt: skip

@@ -12,6 +12,8 @@ from bench.writing.drawing import (
     legend_above,
     log_axis,
     png,
+    tick_count,
+    tick_seconds,
 )
 from bench.writing.numbers import Raw, library
 from bench.writing.roofline import roofline
@@ -140,7 +142,7 @@ def reach(raw: Raw, theme: Theme) -> Any:
         axes.set_title(cell["name"])
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        log_axis(axes, "x", everything, numbers.tell_seconds)
+        log_axis(axes, "x", everything, tick_seconds)
     for axes in list(grid.flat)[len(cells) :]:
         axes.set_axis_off()
     drawn.supxlabel("time to the goal: a point is a seed, a bar the mean, a cross a miss",
@@ -154,22 +156,24 @@ def scaling(raw: Raw, theme: Theme) -> Any:
     if not found:
         return None
     rows = math.ceil(len(found) / 2)
-    drawn = figure(3.9 * rows, 10.2)
+    drawn = figure(0.7 + 3.0 * rows, 9.6)
     grid = drawn.subplots(rows, min(2, len(found)), squeeze=False)
     for axes, (sweep, lines) in zip(grid.flat, found.items(), strict=False):
         for name, (x, y) in lines.items():
-            fit = numbers.tell_exponent(numbers.exponent(x, y))
-            axes.plot(x, y, **theme.style(name) | {"label": f"{name}: {fit}"})
+            axes.plot(x, y, **theme.style(name))
         marks = sorted({value for x, _ in lines.values() for value in x})
-        log_axis(axes, "x", marks, lambda value: f"{value:g}")
-        if len(marks) <= 7:
-            axes.set_xticks(marks, [f"{mark:,g}" if mark < 1e6 else f"{mark:g}" for mark in marks])
-        log_axis(axes, "y", [v for _, y in lines.values() for v in y], numbers.tell_seconds)
+        log_axis(axes, "x", marks, tick_count)
+        if len(marks) <= 6:
+            axes.set_xticks(marks, map(tick_count, marks))
+        log_axis(axes, "y", [v for _, y in lines.values() for v in y], tick_seconds)
         axes.set_xlabel(sweep)
-        axes.legend(title="exponent", fontsize=9.5, title_fontsize=9.5, loc="center left",
-                    bbox_to_anchor=(1.0, 0.5), handlelength=1.4)  # fmt: skip
+        fits = [numbers.tell_exponent(numbers.exponent(*line)) for line in lines.values()]
+        handles = axes.get_legend_handles_labels()[0]
+        axes.legend(handles, fits, title="exponent", fontsize=10, title_fontsize=10,
+                    loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)  # fmt: skip
     for axes in list(grid.flat)[len(found) :]:
         axes.set_axis_off()
+    legend_above(drawn, list(grid.flat))
     return drawn
 
 
@@ -206,9 +210,8 @@ def predict(raw: Raw, theme: Theme) -> Any:
     for name, line in lines.items():
         axes.plot(*zip(*sorted(line), strict=True), **theme.style(name))
     everything = [pair for line in lines.values() for pair in line]
-    log_axis(axes, "x", [x for x, _ in everything], lambda value: f"{value:,g}"
-             if value < 1e6 else f"{value:g}")  # fmt: skip
-    log_axis(axes, "y", [y for _, y in everything], numbers.tell_seconds)
+    log_axis(axes, "x", [x for x, _ in everything], tick_count)
+    log_axis(axes, "y", [y for _, y in everything], tick_seconds)
     axes.set_xlabel("samples in a call")
     axes.set_ylabel("time for each sample")
     legend_above(drawn, [axes])

@@ -115,4 +115,5 @@ def _numbers(drawn: Any, axes: Any, theme: Theme, points: list[Any], others: lis
         place = free[0] if free else max(PLACES, key=room)
         taken.append((x + place[0], y + place[1]))
         axes.annotate(str(number), point, place, textcoords="offset points", ha="center",
-                      va="center", fontsize=10, color=theme.ink, zorder=6)  # fmt: skip
+                      va="center", fontsize=10, color=theme.ink, zorder=6,
+                      bbox={"facecolor": theme.back, "edgecolor": "none", "pad": 0.6})  # fmt: skip
