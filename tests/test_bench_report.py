@@ -44,9 +44,11 @@ def epoch(rng):
                               task=task, headline=batch in (32, 128, 512)))  # fmt: skip
     for group, seconds in (("Fashion-MNIST", 0.4), ("tabular", 0.03), ("text", 0.2),
                            ("deep", 2.0), ("tiny", 2e-4)):  # fmt: skip
-        for batch in (32, 200):
-            found.append(cell(rng, f"{group}, batch {batch}", seconds, PEERS, group,
-                              task={**MNIST, "batch_size": batch}, headline=batch == 200))  # fmt: skip
+        found += [
+            cell(rng, f"{group}, batch {batch}", seconds, PEERS, group,
+                 task={**MNIST, "batch_size": batch}, headline=batch == 200)
+            for batch in (32, 200)
+        ]  # fmt: skip
     for one in found:
         for n, of_peer in enumerate(one["results"]):
             start = (2 + n) * 100_000_000
@@ -148,10 +150,6 @@ def report(raw, tmp_path_factory):
                       "<!-- end of headline -->\nb\n")  # fmt: skip
     writing.write(raw, folder, readme)
     return folder
-
-
-def without_plots(monkeypatch):
-    monkeypatch.setattr(writing.plots, "draw", lambda raw: {})
 
 
 def test_every_question_has_a_page_and_every_link_a_file(report):
@@ -288,8 +286,6 @@ def test_partial_measurements_are_written(raw, cut, tmp_path):
         part["questions"]["roofline"].update(roofs=None, benchmarks=None)
         for cell in every:
             cell.update(x=None, sweep=None, task=None, group=None, settings=None)
-    if cut != "quick":  # plots take their time
-        writing.plots.draw(part)
     writing.write(part, tmp_path)
     for change in (comparing.changes(raw, part), comparing.changes(part, raw)):
         assert all(one.kind for one in change)

@@ -5,6 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bench.writing.numbers import library
 
 WIDTH = 8.4  # inches; GitHub shows about 900 points
@@ -30,8 +32,9 @@ class Theme:
         """Return matplotlib's settings."""
         inks = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
         return dict.fromkeys(inks, self.ink) | {
-            "figure.facecolor": self.back, "axes.facecolor": self.back, "axes.edgecolor": self.quiet,
-            "savefig.facecolor": self.back, "grid.color": self.quiet, "grid.alpha": 0.35,
+            "figure.facecolor": self.back, "axes.facecolor": self.back,
+            "savefig.facecolor": self.back, "axes.edgecolor": self.quiet,
+            "grid.color": self.quiet, "grid.alpha": 0.35,
             "axes.grid": True, "axes.axisbelow": True, "font.size": 11.5, "axes.titlesize": 12.5,
             "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
             "font.family": "DejaVu Sans", "grid.linewidth": 0.8, "axes.titlelocation": "left",
@@ -44,8 +47,9 @@ class Theme:
     def style(self, peer: str) -> dict[str, Any]:
         """Return how a peer's line and points look: dashed and hollow for a variant."""
         plain = peer == library(peer)
+        marker = MARKERS.get(peer) or MARKERS.get(library(peer), "P")
         return {
-            "color": self.colour(peer), "marker": MARKERS.get(peer, MARKERS.get(library(peer), "P")),
+            "color": self.colour(peer), "marker": marker,
             "markersize": 6.5, "markeredgewidth": 1.5, "linewidth": 1.8, "label": peer,
             "markerfacecolor": self.colour(peer) if plain else self.back,
             "linestyle": "-" if plain else "--", "zorder": 4 if library(peer) == "fastnn" else 3,
@@ -73,10 +77,12 @@ def figure(height: float, width: float = WIDTH) -> Any:
 
 def png(drawn: Any) -> bytes:
     """Return a figure as a PNG with the same bytes each time; few colours make a small file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    drawn.canvas.draw()
-    pixels = Image.fromarray(drawn.canvas.buffer_rgba()).convert("RGB")
+    canvas = FigureCanvasAgg(drawn)
+    canvas.draw()
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     content = io.BytesIO()
     pixels.quantize(128, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
     return content.getvalue()
@@ -128,7 +134,8 @@ def legend_above(drawn: Any, axes: Any) -> None:
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
+    columns = len(handles) if len(handles) <= 5 else math.ceil(len(handles) / 2)
     drawn.legend(
         handles.values(), handles.keys(), loc="outside upper left",
-        ncols=len(handles) if len(handles) <= 5 else math.ceil(len(handles) / 2), columnspacing=1.4, handletextpad=0.5,
+        ncols=columns, columnspacing=1.4, handletextpad=0.5,
     )  # fmt: skip

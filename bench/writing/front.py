@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.writing import losses, numbers
-from bench.writing.numbers import OWN, Raw, library, plain, tell_ratio, tell_seconds
+from bench.writing.numbers import OWN, Raw, library, plain, tell_ratio
 from bench.writing.pages import own_time
 from bench.writing.plots import headline as headline_cells
 from bench.writing.plots import sweeps
@@ -21,9 +21,7 @@ OTHERS = {
 def headline(raw: Raw) -> str:
     """Return the table that the project's README quotes too."""
     rows = [("epoch", cell) for cell in headline_cells(raw)]
-    rows += [
-        ("reach", c) for c in numbers.cells(raw, "reach") if c.get("name", "").startswith("98")
-    ]
+    rows += [("reach", cell) for cell in reach_98(raw)]
     rows += [("predict", c) for c in numbers.cells(raw, "predict") if c.get("x") == 1]
     rows += [("start", cell) for cell in numbers.cells(raw, "start")]
     names = [n for n in numbers.peers([cell for _, cell in rows]) if library(n) != OWN]
@@ -33,6 +31,11 @@ def headline(raw: Raw) -> str:
          *(tell_ratio(numbers.duel(raw, q, cell, name)) for name in names)]
         for q, cell in rows))  # fmt: skip
     return text or "Not measured yet.\n"
+
+
+def reach_98(raw: Raw) -> list[Raw]:
+    """Return the cells whose goal is 98 %."""
+    return [cell for cell in numbers.cells(raw, "reach") if str(cell.get("name")).startswith("98")]
 
 
 def readme(raw: Raw, drawn: set[str], folder: Path) -> str:
@@ -87,7 +90,7 @@ def _duels_of(raw: Raw, question: str, cell: Raw) -> str:
 
 
 def _reach(raw: Raw) -> str:
-    found = [c for c in numbers.cells(raw, "reach") if c.get("name", "").startswith("98")]
+    found = reach_98(raw)
     return f"{_duels_of(raw, 'reach', found[-1])}." if found else ""
 
 
@@ -131,7 +134,8 @@ ANSWERS: dict[str, Callable[[Raw], str]] = {
     "predict": _predict, "memory": _memory, "losses": losses.verdict, "noise": losses.doubtful,
 }  # fmt: skip
 TITLES = {**numbers.QUESTIONS, "memory": "How much memory?",
-          "losses": "Where do we lose, and to whom?", "noise": "How steady was the machine?"}  # fmt: skip
+          "losses": "Where do we lose, and to whom?",
+          "noise": "How steady was the machine?"}  # fmt: skip
 
 
 def machine(raw: Raw) -> str:

@@ -14,10 +14,10 @@ def losses(raw: Raw, drawn: set[str]) -> str:
     others = [duel for duel in lost if library(duel.peer) != OWN]
     own = [duel for duel in lost if library(duel.peer) == OWN]
     parts = [verdict(raw) + "\n"]
-    for name in sorted({library(duel.peer) for duel in others}):
-        parts.append(
-            f"## Lost to {name}\n\n" + _table(d for d in others if library(d.peer) == name)
-        )
+    parts += [
+        f"## Lost to {name}\n\n" + _table(d for d in others if library(d.peer) == name)
+        for name in sorted({library(duel.peer) for duel in others})
+    ]
     if slower_kernels(raw):
         parts.append("## Kernels slower than the reference engine\n\n" + table(
             ["benchmark", "fused", "reference"], slower_kernels(raw)))  # fmt: skip
@@ -87,8 +87,8 @@ def _table(duels: object) -> str:
 def memory(raw: Raw, drawn: set[str]) -> str:
     """How much memory, and energy?"""
     rows = [
-        [plain(cell.get("name")), one["peer"], tell_bytes(told.get("start")),
-         tell_bytes(told.get("peak")), tell_bytes((told.get("peak") or 0) - (told.get("start") or 0))]
+        [plain(cell.get("name")), one["peer"], tell_bytes(told["start"]),
+         tell_bytes(told["peak"]), tell_bytes(told["peak"] - told["start"])]
         for cell in numbers.cells(raw, "epoch") for one in cell.get("results") or []
         if (told := one.get("memory"))
     ]  # fmt: skip
@@ -153,8 +153,10 @@ def doubtful(raw: Raw) -> str:
     told = " and ".join(f"{kind} by {numbers.relative_iqr(values):.1%}"
                         for kind, values in spreads.items() if values)  # fmt: skip
     count = sum(duel.doubtful for duel in measured)
-    return (f"Unchanging kernels varied (interquartile range over median): {told or 'not taken'}; "
-            f"{count} of {len(measured)} ratios are marked {numbers.DAGGER} as uncertain.")  # fmt: skip
+    told = told or "not taken"
+    return (f"Unchanging kernels varied (interquartile range over median): {told}; "
+            f"{count} of {len(measured)} ratios are marked {numbers.DAGGER} as uncertain."
+            )  # fmt: skip
 
 
 PAGES = {"memory": memory, "losses": losses, "noise": noise}

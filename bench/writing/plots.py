@@ -23,12 +23,12 @@ MOST_ROWS = 12  # of the first plot of the report
 
 def draw(raw: Raw) -> dict[str, bytes]:
     """Return the PNG files by name; a plot that has no data is left out."""
-    import matplotlib
+    import matplotlib as mpl
 
     files = {}
     for name, plot in PLOTS.items():
         for theme in THEMES:
-            with matplotlib.rc_context(theme.settings()):
+            with mpl.rc_context(theme.settings()):
                 drawn = plot(raw, theme)
                 if drawn is not None:
                     files[f"{name}-{theme.name}.png"] = png(drawn)

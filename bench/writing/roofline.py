@@ -38,8 +38,9 @@ def kernels(raw: Raw) -> list[tuple[Raw, Raw | None]]:
     found = [one for one in benchmarks(raw) if one.get("flop") and one.get("bytes")]
 
     def reference(one: Raw) -> Raw | None:
+        key = one.get("group"), one.get("shape")
         same = (other for other in found if other.get("engine") == "reference"
-                and (other.get("group"), other.get("shape")) == (one.get("group"), one.get("shape")))  # fmt: skip
+                and (other.get("group"), other.get("shape")) == key)  # fmt: skip
         return next(same, None)
 
     return [(one, reference(one)) for one in found
