@@ -5,7 +5,8 @@ from pathlib import Path
 
 from bench import readme as project
 from bench.writing import front, losses, pages, plots
-from bench.writing.numbers import Raw
+from bench.writing.numbers import DAGGER, Raw
+from bench.writing.tables import EXPLAINED
 from fastnn.files import write_atomically
 
 RAW = "report.json"
@@ -32,5 +33,7 @@ def write(raw: Raw, folder: Path, readme: Path | None = None) -> None:
             if old.name not in drawn:
                 old.unlink()
     if readme is not None:
-        table = front.headline(raw).replace("](noise.md)", "](reports/noise.md)")
+        table = front.headline(raw)
+        if DAGGER in table:
+            table += "\n" + EXPLAINED.replace("](noise.md)", "](reports/noise.md)")
         project.fill("headline", table, by="report", path=readme)

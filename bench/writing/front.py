@@ -41,7 +41,6 @@ def reach_98(raw: Raw) -> list[Raw]:
 def readme(raw: Raw, drawn: set[str], folder: Path) -> str:
     """Return the report's README."""
     table_text = headline(raw)
-    explained = EXPLAINED if numbers.DAGGER in table_text else ""
     links = [f"- [{title}]({name}.md) {answer(raw, name)}" for name, title in TITLES.items()]
     links += [f"- [{title}]({name})" for name, title in OTHERS.items() if (folder / name).exists()]
     quick = (
@@ -54,10 +53,11 @@ def readme(raw: Raw, drawn: set[str], folder: Path) -> str:
         "All figures: [report.json](report.json).\n",
         quick,
         "fastnn's time, and how many times longer the others took (above 1x fastnn is faster):\n",
-        table_text, explained,
+        table_text,
         picture("hero", "Each library's time over fastnn's, with quartiles", drawn),
         "## Answers\n", "\n".join(links) + "\n", "## Measured on\n", machine(raw),
     ]  # fmt: skip
+    parts.append(EXPLAINED if any(numbers.DAGGER in part for part in parts) else "")
     return "\n".join(part for part in parts if part)
 
 

@@ -57,7 +57,7 @@ def verdict(raw: Raw) -> str:
     if not count:
         return (f"In none of {len(others)} comparisons was another library faster; the closest was "
                 f"{name}, at {tell_ratio(worst)} fastnn's time.")  # fmt: skip
-    return (f"In {count} of {len(others)} comparisons another library was faster; the worst is "
+    return (f"In {count} of {len(others)} comparisons another library or the reference was faster; the worst is "
             f"{name}, at {tell_ratio(worst)} fastnn's time.")  # fmt: skip
 
 
@@ -78,10 +78,16 @@ def slower_kernels(raw: Raw) -> list[list[str]]:
 
 def _table(duels: object) -> str:
     rows = [
-        [duel.question, plain(duel.cell.get("name")), duel.peer, tell_ratio(duel, quartiles=True)]
+        [
+            duel.question,
+            plain(duel.cell.get("name")),
+            duel.peer,
+            tell_ratio(duel, quartiles=True),
+            "1x lies within the quartiles" if duel.ratio.low <= 1 <= duel.ratio.high else "",
+        ]
         for duel in duels
     ]
-    return table(["question", "task", "peer", "its time over fastnn's"], rows)
+    return table(["question", "task", "peer", "its time over fastnn's", ""], rows)
 
 
 def memory(raw: Raw, drawn: set[str]) -> str:
