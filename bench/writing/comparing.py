@@ -145,12 +145,8 @@ def _line(one: Change) -> str:
     text += tell(one.new) or "-"
     if one.change is None:
         return text
-    seen = f"fastnn's time x{one.change:.2f}" if one.what == "seconds" else f"x{one.change:.2f}"
-    return (
-        f"{text}  ({seen} after calibration, noise up to x{one.noise:.2f})"
-        if (one.what == "seconds")
-        else f"{text}  (fastnn {seen} as long beside it, noise up to x{one.noise:.2f})"
-    )
+    how = "after calibration" if one.what == "seconds" else "beside it"
+    return f"{text}  (fastnn's time x{one.change:.2f} {how}, noise up to x{one.noise:.2f})"
 
 
 def _tell_ratio(value: float | None) -> str:

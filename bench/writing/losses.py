@@ -54,11 +54,13 @@ def verdict(raw: Raw) -> str:
         return "Nothing was compared in this run."
     worst, count = others[0], sum(library(duel.peer) != OWN for duel in lost)
     name = f"{worst.peer} in “{plain(worst.cell.get('name'))}”"
-    if not count:
-        return (f"In none of {len(others)} comparisons was another library faster; the closest was "
-                f"{name}, at {tell_ratio(worst)} fastnn's time.")  # fmt: skip
-    return (f"In {count} of {len(others)} comparisons another library or the reference was faster; the worst is "
-            f"{name}, at {tell_ratio(worst)} fastnn's time.")  # fmt: skip
+    told = f"{name}, at {tell_ratio(worst)} fastnn's time."
+    who = f"of {len(others)} comparisons another library or the reference was faster"
+    return (
+        f"In {count} {who}; the worst is {told}"
+        if count
+        else (f"In none {who}; the closest is {told}")
+    )
 
 
 def slower_kernels(raw: Raw) -> list[list[str]]:
