@@ -1,6 +1,8 @@
 """Around training: preparing inputs, saving and loading models."""
 
+import atexit
 import pickle
+import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -84,15 +86,21 @@ def model() -> Any:
     return fastnn.fit(fastnn.Network(SIZES), X, y, epochs=1, seed=0, engine="reference")
 
 
+def folder() -> Path:
+    """Return a new folder, which is removed at the end of the process."""
+    path = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return Path(path)
+
+
 def file_case(verb: str) -> Case:
     """Return the case of saving a model or of loading it, beside ``pickle``."""
 
     def fastnns() -> Any:
-        folder = tempfile.TemporaryDirectory()
-        path, made = Path(folder.name) / "model.fastnn", model()
+        path, made = folder() / "model.fastnn", model()
         made.save(path)
 
-        def run(_: Any = folder) -> Any:  # the folder lives as long as the function
+        def run() -> Any:
             if verb == "save":
                 made.save(path)
                 return path
@@ -101,11 +109,10 @@ def file_case(verb: str) -> Case:
         return run
 
     def pickles() -> Any:
-        folder = tempfile.TemporaryDirectory()
-        path, made = Path(folder.name) / "model.pickle", model()
+        path, made = folder() / "model.pickle", model()
         path.write_bytes(pickle.dumps(made))
 
-        def run(_: Any = folder) -> Any:
+        def run() -> Any:
             if verb == "save":
                 path.write_bytes(pickle.dumps(made))
                 return path

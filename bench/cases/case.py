@@ -59,27 +59,30 @@ class Case:
     def check(self, engine: str, found: Any) -> None:
         """Raise ``WrongResult`` unless every number is within its bound."""
         parts, truth = self.reads(found), self.truth()
+        problem = None
         if len(parts) != len(truth.values):
-            raise WrongResult(f"{self.name}, {engine}: {len(parts)} results, not {len(truth[0])}")
-        for i, (part, value, bound) in enumerate(zip(parts, *truth, strict=True)):
-            part = np.asarray(part, np.float64)
-            if part.shape != np.shape(value):
-                shapes = f"has shape {part.shape}, not {np.shape(value)}"
-                raise WrongResult(f"{self.name}, {engine}: result {i} {shapes}")
-            error = np.abs(part - value)
-            within = error <= bound  # not of NaN
-            if not within.all():
-                excess = np.divide(error, bound, where=np.asarray(bound) > 0,
-                                   out=np.full(error.shape, np.inf))  # fmt: skip
-                excess = np.where(within, 0, excess)
-                worst = np.unravel_index(np.nanargmax(excess), error.shape)
-                limit = np.broadcast_to(bound, error.shape)[worst]
-                raise WrongResult(
-                    f"{self.name}, {engine}: not timed, since the result is wrong: "
-                    f"{(~within).sum()} of {error.size} numbers of result {i} are beyond the "
-                    f"bound; at {[int(j) for j in worst]} error {error[worst]:.3g}, bound "
-                    f"{limit:.3g}"
-                )
+            problem = f"{len(parts)} results, not {len(truth.values)}"
+        for i, (part, value, bound) in enumerate(zip(parts, *truth, strict=False)):
+            fault = fault_of(np.asarray(part, np.float64), np.asarray(value), np.asarray(bound))
+            if fault and problem is None:
+                problem = f"result {i} {fault}"
+        if problem:
+            raise WrongResult(f"{self.name}, {engine}: wrong, and so not timed: {problem}")
+
+
+def fault_of(found: Any, value: Any, bound: Any) -> str | None:
+    """Say what is wrong with an array, if anything is."""
+    if found.shape != value.shape:
+        return f"has shape {found.shape}, not {value.shape}"
+    error, limit = np.abs(found - value), np.broadcast_to(bound, value.shape)
+    beyond = ~(error <= limit)  # also NaN
+    if not beyond.any():
+        return None
+    worst = np.unravel_index(np.argmax(np.where(beyond, error - limit, -1)), error.shape)
+    return (
+        f"has {beyond.sum()} of {beyond.size} numbers beyond the bound; at "
+        f"{[int(i) for i in worst]} the error is {error[worst]:.3g}, the bound {limit[worst]:.3g}"
+    )
 
 
 def once(make: Callable[[], Any]) -> Callable[[], Any]:
