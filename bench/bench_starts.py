@@ -1,0 +1,18 @@
+"""Starts of processes: import, warm, compilation alone, cold. ``-m 'not starts'`` leaves them out."""
+
+import pytest
+
+from bench.cases import STARTS
+from bench.timing import verify_and_time
+
+ROWS = [
+    pytest.param(case, engine, id=f"{case.name}-{engine}")
+    for case in STARTS
+    for engine in case.makers
+]
+
+
+@pytest.mark.starts
+@pytest.mark.parametrize(("case", "engine"), ROWS)
+def bench_start(benchmark, case, engine):
+    verify_and_time(benchmark, case, engine)
