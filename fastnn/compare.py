@@ -14,11 +14,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
+from math import inf
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ PEERS: dict[str, str | None] = {
 # Seconds between two processes: OpenBLAS's threads spin for a tenth of a second after their work,
 # which made whoever came next twice as slow.
 PAUSE = 0.4
+LEAST_ROUNDS = 3  # however little time there is: a median and quartiles need them
 
 _MLP = (784, 128, 10)
 TASKS: dict[str, Task] = {
@@ -92,7 +94,13 @@ class Result:
 
 
 def compare(
-    task: Task, *, peers: Sequence[str] | None = None, rounds: int = 9, threads: int = 2
+    task: Task,
+    *,
+    peers: Sequence[str] | None = None,
+    rounds: int = 9,
+    threads: int = 2,
+    until: float = inf,
+    report: Callable[[str, int], None] = lambda peer, round_: None,
 ) -> list[Result]:
     """Let fastnn and its peers train in turn.
 
@@ -104,6 +112,11 @@ def compare(
     rounds : int
     threads : int
         For each of them.
+    until : float
+        Of ``time.monotonic``: after ``LEAST_ROUNDS``, no round begins that is not likely to have
+        ended then.
+    report : callable
+        Told of each step before it: the peer, and the round; 0 is its start and check.
 
     Returns
     -------
@@ -123,6 +136,7 @@ def compare(
     results = {name: Result(task.name, name, [], [], None) for name in names}
     try:
         for name in names:
+            report(name, 0)
             needed = PEERS[_library(name)]
             if needed is not None and find_spec(needed) is None:
                 results[name] = replace(results[name], problem="not installed")
@@ -131,8 +145,13 @@ def compare(
             results[name] = _checked(results[name], workers[name], task, expected)
             if results[name].problem is not None:
                 workers.pop(name).close()
-        for _ in range(rounds):
+        longest = 0.0
+        for round_ in range(1, rounds + 1):
+            started = monotonic()
+            if round_ > LEAST_ROUNDS and started + longest > until:
+                break
             for name, worker in list(workers.items()):
+                report(name, round_)
                 sleep(PAUSE)
                 told = worker.ask("round")
                 if "error" in told:
@@ -141,6 +160,8 @@ def compare(
                     continue
                 results[name].seconds.append(told.pop("seconds"))
                 results[name].details.append(told)
+            if round_ > 1:  # which warms up
+                longest = max(longest, monotonic() - started)
     finally:
         for worker in workers.values():
             worker.close()
@@ -230,8 +251,9 @@ class _Worker:
         return answer
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, whatever it is doing."""
         process = self._process
+        process.kill()
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()

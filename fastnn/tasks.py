@@ -16,6 +16,7 @@ AGREEMENT = 1e-3  # of the losses, relative
 # Adam's; smaller than usual, since libraries add it at different places of the formula.
 EPSILON = 1e-12
 TEXT_NONZEROS = 100  # a row
+IMAGE_DENSITY = 0.19  # MNIST's share of values that are not zero
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class Task:
     calls : int
         In one round.
     data : str
-        "uniform": random numbers without zeros. "text": sparse, made up, see ``text``. Otherwise
-        the training samples of a data set with a name, in 0..1.
+        "uniform": random numbers without zeros. "text": sparse, made up, see ``text``. "images":
+        made up, see ``images``. The path of an ``.npz``: its X and y, see ``save``. Otherwise the
+        training samples of a data set with a name, in 0..1.
     momentum : float
         Of SGD; Nesterov's, where it is not 0.
     alpha : float
@@ -123,6 +125,11 @@ class Task:
             return X, rng.integers(0, self.sizes[-1], self.n_samples)
         if self.data == "text":
             return text(self.n_samples, self.sizes[0], self.sizes[-1])
+        if self.data == "images":
+            return images(self.n_samples, self.sizes[0], self.sizes[-1], self.dtype)
+        if self.data.endswith(".npz"):
+            X, y = saved(self.data)
+            return X[: self.n_samples].astype(self.dtype, copy=False), y[: self.n_samples]
         X, y = self.raw_samples()
         return X.astype(self.dtype) / np.dtype(self.dtype).type(255), y
 
@@ -149,6 +156,33 @@ class Task:
         return learning_rates(
             get_schedule(self.schedule), self.rate, done, n, n * self.horizon
         ).astype(self.dtype)
+
+
+def images(n_samples: int, n_features: int, n_classes: int, dtype: str) -> tuple[Array, Array]:
+    """Make up samples as full of zeros as MNIST's images; nothing can be learnt from them."""
+    rng = np.random.default_rng(0)
+    X = rng.random((n_samples, n_features), dtype=np.float32)
+    X[rng.random(X.shape, dtype=np.float32) >= IMAGE_DENSITY] = 0
+    return X.astype(dtype, copy=False), rng.integers(0, n_classes, n_samples)
+
+
+def save(path: str, X: Any, y: Array) -> None:
+    """Write samples, an array or CSR of SciPy, to where a task finds them: an ``.npz``."""
+    if isinstance(X, np.ndarray):
+        np.savez(path, X=X, y=y)
+    else:
+        np.savez(path, values=X.data, columns=X.indices, starts=X.indptr, shape=X.shape, y=y)
+
+
+def saved(path: str) -> tuple[Any, Array]:
+    """Return what ``save`` has written."""
+    with np.load(path) as arrays:
+        if "X" in arrays:
+            return arrays["X"], arrays["y"]
+        from scipy.sparse import csr_matrix
+
+        parts = (arrays["values"], arrays["columns"], arrays["starts"])
+        return csr_matrix(parts, shape=tuple(arrays["shape"])), arrays["y"]
 
 
 def text(n_samples: int, n_features: int, n_classes: int) -> tuple[Any, Array]:
