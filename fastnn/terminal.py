@@ -142,11 +142,11 @@ class Terminal:
     def bars(self, columns: Sequence[str], groups: Sequence[Sequence[Bar]]) -> None:
         """Write a table whose rows end in bars; without them where there is no room.
 
-        The first two columns are names, the others are numbers.
+        The second column and the last before the bars are texts, the others are numbers.
         """
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         for index, column in enumerate(columns):
-            of_number = index != 1
+            of_number = index not in (1, len(columns) - 1)
             table.add_column(column, justify="right" if of_number else "left", no_wrap=True)
         taken = [
             max(len(row.cells[i]) for group in groups for row in group) for i in range(len(columns))
