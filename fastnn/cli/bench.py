@@ -15,6 +15,7 @@ from fastnn.cli.bench_shown import show
 from fastnn.cli.options import (
     DataType,
     HiddenType,
+    ShareType,
     check_outputs,
     debug_option,
     json_option,
@@ -86,7 +87,7 @@ SINGLY = 100  # batches whose losses are compared one by one
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, max=86400),
+    type=ShareType(0, 86400),
     default=SECONDS,
     show_default=True,
     help="How long to measure; three rounds are made in any case.",
