@@ -12,11 +12,12 @@ a while is slow for all.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
+from math import inf
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ PEERS: dict[str, str | None] = {
 # Seconds between two processes: OpenBLAS's threads spin for a tenth of a second after their work,
 # which made whoever came next twice as slow.
 PAUSE = 0.2
+LEAST_ROUNDS = 3  # however little time there is: a median and quartiles need them
 
 _MLP = (784, 128, 10)
 TASKS: dict[str, Task] = {
@@ -104,6 +106,8 @@ def compare(
     rounds: int = 9,
     threads: int = 2,
     workers: Workers | None = None,
+    until: float = inf,
+    report: Callable[[str, int], None] = lambda peer, round_: None,
 ) -> list[Result]:
     """Let fastnn and its peers train in turn.
 
@@ -117,6 +121,11 @@ def compare(
         For each of them.
     workers : Workers, optional
         Processes to use, and to leave running for the next task; None starts fresh ones.
+    until : float
+        Of ``time.monotonic``: after ``LEAST_ROUNDS``, no round begins that is not likely to have
+        ended then.
+    report : callable
+        Told of each step before it: the peer, and the round; 0 is its start and check.
 
     Returns
     -------
@@ -136,11 +145,19 @@ def compare(
     try:
         expected = _losses_of_the_reference(task, pool)
         for name in names:
+            report(name, 0)
             results[name] = _prepared(results[name], pool, task, expected)
-        for _ in range(rounds):
+        longest = 0.0
+        for round_ in range(1, rounds + 1):
+            started = monotonic()
+            if round_ > LEAST_ROUNDS and started + longest > until:
+                break
             for name in names:
                 if results[name].problem is None:
+                    report(name, round_)
                     results[name] = _after_a_round(results[name], pool)
+            if round_ > 1:  # which warms up
+                longest = max(longest, monotonic() - started)
         for name in names:
             if results[name].problem is None:
                 results[name] = replace(results[name], memory=_memory(results[name], pool))

@@ -66,23 +66,35 @@ def cache_folder() -> Path:
     return Path(os_cache("fastnn"))
 
 
-def find_folder(name: str, report: Report | None) -> Path:
-    """Find the folder that holds a named data set, downloading it if need be."""
-    candidates = [cache_folder() / name]
-    if os.environ.get("FASTNN_DATA"):
-        candidates.insert(0, Path(os.environ["FASTNN_DATA"]) / name)
-    if name in DEBIAN_FOLDERS:
-        candidates.append(DEBIAN_FOLDERS[name])
-    for folder in candidates:
+def local_folder(name: str) -> Path | None:
+    """Find the folder that holds a named data set on this machine."""
+    for folder in _candidates(name):
         if all(in_folder(folder, file.name) for file in FILES[name]):
             return folder
+    return None
+
+
+def _candidates(name: str) -> list[Path]:
+    folders = [cache_folder() / name]
+    if os.environ.get("FASTNN_DATA"):
+        folders.insert(0, Path(os.environ["FASTNN_DATA"]) / name)
+    if name in DEBIAN_FOLDERS:
+        folders.append(DEBIAN_FOLDERS[name])
+    return folders
+
+
+def find_folder(name: str, report: Report | None) -> Path:
+    """Find the folder that holds a named data set, downloading it if need be."""
+    found = local_folder(name)
+    if found is not None:
+        return found
     target = cache_folder() / name
     try:
         for file in FILES[name]:
             if not in_folder(target, file.name):
                 fetch(file, MIRRORS[name], target, report)
     except (InputError, OSError) as error:  # no mirror serves it, or the cache cannot be written
-        looked = ", ".join(str(folder) for folder in candidates)
+        looked = ", ".join(str(folder) for folder in _candidates(name))
         raise InputError(
             f"{name} was not found (looked in {looked}), and could not be downloaded: {error}. "
             f"Put its four files into a folder DIR/{name} and set FASTNN_DATA=DIR"

@@ -40,7 +40,7 @@ class Task:
         In one round.
     data : str
         "uniform": random numbers without zeros. Made up, with something to learn: "table",
-        "images", "text"; see there. The path of an npz file: its X and y. Otherwise the training
+        "images", "text"; see there. The path of an npz file: see ``save``. Otherwise the training
         samples of a data set with a name, in 0..1.
     momentum : float
         Of SGD; Nesterov's, where it is not 0.
@@ -148,8 +148,8 @@ class Task:
             X, y = made_up[self.data](self.n_samples, self.sizes[0], self.sizes[-1])
             return X.astype(self.dtype, copy=False), y
         if self.data.endswith(".npz"):
-            with np.load(self.data) as arrays:
-                X, y = arrays["X"][: self.n_samples], arrays["y"][: self.n_samples]
+            X, y = saved(self.data)
+            X, y = X[: self.n_samples], y[: self.n_samples]
             return X.astype(self.dtype, copy=False), y
         X, y = self.raw_samples()
         return X.astype(self.dtype) / np.dtype(self.dtype).type(255), y
@@ -213,6 +213,25 @@ def images(n_samples: int, n_features: int, n_classes: int) -> tuple[Array, Arra
         part = X[start : start + 10_000]
         part *= rng.random(part.shape, dtype=np.float32) < often[y[start : start + 10_000]]
     return X, y
+
+
+def save(path: str, X: Any, y: Array) -> None:
+    """Write samples, an array or CSR of SciPy, to where a task finds them: an ``.npz``."""
+    if isinstance(X, np.ndarray):
+        np.savez(path, X=X, y=y)
+    else:
+        np.savez(path, values=X.data, columns=X.indices, starts=X.indptr, shape=X.shape, y=y)
+
+
+def saved(path: str) -> tuple[Any, Array]:
+    """Return what ``save`` has written."""
+    with np.load(path) as arrays:
+        if "X" in arrays:
+            return arrays["X"], arrays["y"]
+        from scipy.sparse import csr_matrix
+
+        parts = (arrays["values"], arrays["columns"], arrays["starts"])
+        return csr_matrix(parts, shape=tuple(arrays["shape"])), arrays["y"]
 
 
 def text(n_samples: int, n_features: int, n_classes: int) -> tuple[Any, Array]:

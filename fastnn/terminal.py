@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Timer
-from typing import Any
+from time import monotonic
+from typing import Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -28,6 +29,7 @@ from rich.text import Text
 
 from fastnn.callbacks import Epoch
 
+WIDEST_BAR, NARROWEST_BAR = 40, 8  # columns
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 
@@ -71,6 +73,14 @@ class _Stream(Console):
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
         raise SystemExit(1)
+
+
+class Bar(NamedTuple):
+    """A row of a table that ends in a bar: its cells, and the bar's share of the whole width."""
+
+    cells: tuple[str, ...]
+    share: float
+    is_ours: bool
 
 
 class Terminal:
@@ -128,6 +138,56 @@ class Terminal:
             table.add_row(check.what, check.case, *numbers, mark, style=style)
         self.people.width = max(self.people.width, 110)
         self.people.print(table, soft_wrap=False, crop=False)
+
+    def bars(self, columns: Sequence[str], groups: Sequence[Sequence[Bar]]) -> None:
+        """Write a table whose rows end in bars; without them where there is no room.
+
+        The second column and the last before the bars are texts, the others are numbers.
+        """
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+        for index, column in enumerate(columns):
+            of_number = index not in (1, len(columns) - 1)
+            table.add_column(column, justify="right" if of_number else "left", no_wrap=True)
+        taken = [
+            max(len(row.cells[i]) for group in groups for row in group) for i in range(len(columns))
+        ]
+        taken = [max(len(name), width) for name, width in zip(columns, taken, strict=True)]
+        room = min(self.people.width - sum(taken) - 2 * len(columns), WIDEST_BAR)
+        if room >= NARROWEST_BAR:
+            table.add_column("", no_wrap=True, width=room)
+        for number, group in enumerate(groups):
+            if number:
+                table.add_row()
+            for row in group:
+                cells = [_printable(cell) for cell in row.cells]
+                bar = [self._bar(row, room)] if room >= NARROWEST_BAR else []
+                table.add_row(*cells, *bar, style="bold" if row.is_ours else "")
+        self.people.width = max(self.people.width, sum(taken) + 2 * len(columns))
+        self.people.print(table, soft_wrap=False, crop=False)
+
+    def _bar(self, row: Bar, room: int) -> Text:
+        """Draw a bar that can be told from the others without colour, in any encoding."""
+        eighths = round(8 * row.share * room)
+        if not self.people.encoding.lower().startswith("utf"):
+            text = ("#" if row.is_ours else "=") * round(eighths / 8)
+        elif row.is_ours:
+            text = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+        else:
+            text = "▒" * max(round(eighths / 8), eighths > 0)
+        return Text(text, style="green" if row.is_ours else "")
+
+    @contextmanager
+    def time_bar(self, seconds: float) -> Iterator[Callable[[str], None]]:
+        """Yield a function of a text that says what is done; draw how much of the time is over."""
+        columns = (SpinnerColumn(), BarColumn(20), TextColumn("{task.description}"))
+        with self._progress(*columns) as progress:
+            task, started = progress.add_task("", total=seconds), monotonic()
+
+            def tell(text: str) -> None:
+                over = min(monotonic() - started, seconds)
+                progress.update(task, completed=over, description=_printable(text))
+
+            yield tell
 
     @contextmanager
     def notice(self, text: str, after: float) -> Iterator[None]:

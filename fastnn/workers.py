@@ -60,14 +60,11 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         process = self._process
+        process.kill()  # it has nothing to save, and may be in the middle of a round
+        process.wait()
         for stream in (process.stdin, process.stdout, self._errors):
             if stream is not None:
                 stream.close()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:  # in the middle of a round
-            process.kill()
-            process.wait()
 
 
 class Workers:

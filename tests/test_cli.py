@@ -453,7 +453,7 @@ OPTIONS = [
 
 def test_commands():
     assert set(COMMANDS) == {
-        "train", "evaluate", "predict", "info", "completion", "verify", "warmup",
+        "train", "evaluate", "predict", "info", "completion", "verify", "bench", "warmup",
     }  # fmt: skip
     assert {p.id for p in OPTIONS} >= {"train --output", "evaluate --json", "predict --debug"}
 

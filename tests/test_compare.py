@@ -1,12 +1,14 @@
 """Duels: equal work is checked before a time counts, and who is missing is named."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import fastnn
 from fastnn import compare, peers
+from fastnn.tasks import TEXT_NONZEROS, text
 
 TINY = peers.Task("tiny", (6, 5, 3), 200, 50, calls=2)
 
@@ -81,3 +83,54 @@ def test_from_a_shell(tmp_path, capsys, monkeypatch):
     assert compare.main(arguments) == 0
     assert "times fastnn" in capsys.readouterr().out
     assert [row["peer"] for row in json.loads(path.read_text())] == ["fastnn", "reference"]
+
+
+def test_means_over_many_batches_show_other_work():
+    losses = [1.0] * 400
+    task = peers.Task("tiny", (6, 3), 400, 1, singly=100)
+    assert compare._disagreement(task, [*losses[:200], *[1.01, 0.99] * 100], losses) < 1e-12
+    assert compare._disagreement(task, [*losses[:200], *[1.01] * 200], losses) > 0.009
+    assert compare._disagreement(task, [1.01, 0.99] * 200, losses) > 0.009
+    firsts = replace(task, singly=20, means=False)
+    assert compare._disagreement(firsts, [1.01, 0.99] * 200, losses) > 0.009
+
+
+def test_text_has_rows_of_length_1_without_repeats():
+    X, y = text(50, 2000, 4)
+    assert X.has_canonical_format
+    assert (X.getnnz(axis=1) == TEXT_NONZEROS).all()
+    assert X.data.min() > 0
+    assert X.multiply(X).sum(axis=1) == pytest.approx(1)
+    assert set(y) <= set(range(4))
+
+
+@pytest.mark.parametrize("peer", ["jax", "torch", "scikit-learn"])
+def test_libraries_do_the_same_work_on_csr(peer):
+    pytest.importorskip({"scikit-learn": "sklearn"}.get(peer, peer), reason=f"{peer} is not here")
+    for optimizer in ("sgd", "adam"):
+        task = peers.Task("text", (1000, 8, 3), 200, 50, data="text", optimizer=optimizer)
+        _, found = compare.compare(task, peers=[peer], rounds=1, threads=1)
+        assert found.problem is None
+        assert found.disagreement < 1e-5
+
+
+def test_processes_go_on_to_the_next_task():
+    with compare.Workers(1, kept=True) as workers:
+        for batch_size in (50, 100):
+            task = replace(TINY, batch_size=batch_size)
+            found = compare.compare(task, peers=["reference"], rounds=2, workers=workers)
+            assert [result.problem for result in found] == [None, None]
+            assert found[1].memory["peak"] > found[1].memory["start"] / 2 > 0
+
+
+def test_energy_is_read_where_the_kernel_tells_it(tmp_path, monkeypatch):
+    from fastnn import energy
+
+    monkeypatch.setattr(energy, "PACKAGES", tmp_path)
+    assert energy.joules() is None
+    for n in range(2):
+        (tmp_path / f"intel-rapl:{n}").mkdir()
+        (tmp_path / f"intel-rapl:{n}" / "energy_uj").write_text("1500000\n")
+    assert energy.joules() == 3.0
+    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("")
+    assert energy.joules() is None

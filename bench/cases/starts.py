@@ -26,7 +26,8 @@ from bench.cases.verbs import fit_digits
 print(json.dumps(fit_digits(sys.argv[1])().history.loss))
 """
 # one line says that it is ready, and after a line from outside the next that it has compiled
-COMPILE = """
+COMPILE = (
+    """
 import sys
 from fastnn.fused.compiled import get_entry
 from fastnn.fused.tiles import host_tile
@@ -36,7 +37,9 @@ sys.stdin.readline()
 entry = get_entry(tile)
 print("compiled", sum(entry.stats.cache_misses.values()), flush=True)
 sys.argv = ["", "fused"]
-""" + FIT
+"""
+    + FIT
+)
 
 
 def environment(cache: str | None) -> dict[str, str]:

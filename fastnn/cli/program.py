@@ -12,6 +12,7 @@ import click
 from fastnn import __version__
 from fastnn.cli.about import completion, info
 from fastnn.cli.apply import evaluate, predict
+from fastnn.cli.bench import bench
 from fastnn.cli.options import debug_option
 from fastnn.cli.proof import verify, warmup
 from fastnn.cli.train import train
@@ -26,7 +27,7 @@ def cli() -> None:
     """Train neural networks on a CPU, fast."""
 
 
-for command in (train, evaluate, predict, verify, warmup, info, completion):
+for command in (train, evaluate, predict, verify, bench, warmup, info, completion):
     cli.add_command(command)
 
 

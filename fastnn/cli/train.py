@@ -208,7 +208,7 @@ def train(
             report=report,
         )
     if standardize is None:
-        standardize = _wants_standardizing(dataset)
+        standardize = wants_standardizing(dataset)
     _check_samples(dataset, None if standardize else settings["dtype"])
     sizes = (dataset.X_train.shape[1], *sum(hidden, ()), len(dataset.classes))
     network = Network(sizes, activation=activation)
@@ -275,7 +275,7 @@ def _optimizer(name: str, momentum: float | None, weight_decay: float | None) ->
     return Adam(weight_decay=WEIGHT_DECAY if weight_decay is None else weight_decay)
 
 
-def _wants_standardizing(dataset: "Dataset") -> bool:
+def wants_standardizing(dataset: "Dataset") -> bool:
     """Tell whether samples are a table of numbers that nobody has scaled yet."""
     from fastnn.inputs import is_sparse, prepare_once
     from fastnn.streams import FileSamples

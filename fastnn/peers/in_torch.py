@@ -1,7 +1,7 @@
 """Training with PyTorch: eager or compiled, batches indexed from one tensor, fused optimizers.
 
-On CSR the first layer is an ``EmbeddingBag`` whose gradient, for SGD, has only the rows that a batch
-names.
+On CSR the first layer is an ``EmbeddingBag`` whose gradient, for SGD, has only the rows that a
+batch names.
 """
 
 from collections.abc import Callable
