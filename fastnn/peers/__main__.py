@@ -2,4 +2,5 @@
 
 from fastnn.peers import MAKERS, serve
 
-serve(MAKERS)
+if __name__ == "__main__":
+    serve(MAKERS)
