@@ -26,13 +26,13 @@ from fastnn.machine import describe, versions
 
 ROOT = Path(__file__).parent.parent
 LIBRARIES = ("numpy", "numba", "torch", "jax", "jaxlib", "scikit-learn", "scipy")
-QUESTIONS = ("roofline", "epoch", "reach", "scaling", "start", "predict")
+QUESTIONS = ("roofline", "epoch", "predict", "scaling", "start", "reach")
 
 
 class Run:
     """What has been measured so far, kept in a file."""
 
-    def __init__(self, mode: str, path: Path) -> None:
+    def __init__(self, mode: str, path: Path, only: tuple[str, ...]) -> None:
         self.path, self.began, self.calibration = path, perf_counter(), Calibration()
         machine = describe()
         del machine["folders"]  # nobody else's business
@@ -49,6 +49,12 @@ class Run:
             "calibration": [],
             "questions": {},
         }
+        if path.exists() and only:
+            old = json.loads(path.read_text())
+            self.raw["questions"] = old["questions"]
+            self.raw["calibration"] = [
+                one for one in old["calibration"] if one["during"] not in only
+            ]
 
     def question(self, name: str, about: str) -> dict[str, Any]:
         """Return the record of a question, to be filled."""
@@ -75,20 +81,24 @@ def git(*words: str) -> str:
 
 def measure(mode: str, only: tuple[str, ...], path: Path, rounds: int) -> dict[str, Any]:
     """Answer the questions, one after the other."""
-    run = Run(mode, path)
+    run = Run(mode, path, () if only == QUESTIONS else only)
     for name in only:
         print_line(f"{name} ...")
         started = perf_counter()
         about, cells = measuring.plan(name, mode)
         record = run.question(name, about)
         run.calibrate(name)
-        for found in measuring.answer(name, mode, cells, rounds):
-            if "cells" in found:
-                record["cells"] += found["cells"]
-            else:
-                record.update(found)
-            record["seconds"] = perf_counter() - started
-            run.calibrate(name)
+        try:
+            for found in measuring.answer(name, mode, cells, rounds):
+                if "cells" in found:
+                    record["cells"] += found["cells"]
+                else:
+                    record.update(found)
+                record["seconds"] = perf_counter() - started
+                run.calibrate(name)
+        except Exception as error:  # what the other questions find out is not lost
+            record["problem"] = f"{type(error).__name__}: {error}"
+            print_line(f"{name} failed: {record['problem']}")
         print_line(f"{name}: {perf_counter() - started:.0f} s")
     return run.raw
 

@@ -38,7 +38,7 @@ def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:
                 for l in range(a.layers.size):
                     refresh_panels(tile, ZERO, ONE, a, l)
                 find_samples(tile, a, ZERO, ZERO, n, float(n))
-            elif which == FORWARD or which == BACKWARD:
+            elif which == FORWARD or which == BACKWARD:  # noqa: SIM109  (Numba)
                 parts = (n + BLOCK - 1) // BLOCK  # as ``propagate`` cuts them
                 for part in range(parts):
                     begin, end = n * part // parts, n * (part + 1) // parts

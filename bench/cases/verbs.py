@@ -4,6 +4,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
+from itertools import pairwise
 import numpy as np
 
 import fastnn
@@ -22,7 +23,7 @@ EPOCH, BATCH = 12_000, 128
 FIT_EPOCHS = 3
 FLOAT = 4
 
-PRODUCTS = sum(a * b for a, b in zip(SIZES, SIZES[1:], strict=False))
+PRODUCTS = sum(a * b for a, b in pairwise(SIZES))
 FIRST = SIZES[0] * SIZES[1]
 N_PARAMETERS = fastnn.Network(SIZES).n_parameters
 
