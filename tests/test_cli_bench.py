@@ -180,7 +180,7 @@ def test_faster_libraries_are_said_to_be(own, in_process, monkeypatch, capsys):
         assert "vary widely" not in output
     found["results"][1]["ratio"]["upper"] = 1.2  # as on a busy machine
     bench.show(bench.Terminal(), found)
-    assert "reference's times with batches of 16 vary widely" in capsys.readouterr().out
+    assert "reference, batches of 16: times vary widely" in capsys.readouterr().out
 
 
 def test_a_round_is_what_it_was_meant_to_be(monkeypatch):

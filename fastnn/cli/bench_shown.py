@@ -96,10 +96,11 @@ def _remarks(rows: list[dict[str, Any]]) -> list[str]:
         for problem, sizes in problems.items()
     ]
     lines += [
-        f"{peer}'s times with batches of {_list(sizes)} vary widely: do not rely on them. Was the "
-        "machine busy? Measure again when nothing else runs."
+        f"{peer}, batches of {_list(sizes)}: times vary widely, do not rely on them."
         for peer, sizes in unsteady.items()
     ]
+    if unsteady:
+        lines.append("Was the machine busy? Measure again when nothing else runs.")
     return lines
 
 
