@@ -177,6 +177,24 @@ def test_faster_libraries_are_said_to_be(own, in_process, monkeypatch, capsys):
         assert "0.80x (0.70-0.90) faster" in output
         assert "reference is faster than fastnn here with batches of 16." in output
         assert ("█" in output) == (columns > 70)
+        assert "vary widely" not in output
+    found["results"][1]["ratio"]["upper"] = 1.2  # as on a busy machine
+    bench.show(bench.Terminal(), found)
+    assert "reference, batches of 16: times vary widely" in capsys.readouterr().out
+
+
+def test_a_round_is_what_it_was_meant_to_be(monkeypatch):
+    """Whole batches round the samples down, which must not add a second epoch."""
+    clock = iter(range(100))
+    monkeypatch.setattr(bench, "perf_counter", lambda: float(next(clock)))
+    settings = {"layer_sizes": (4, 3), "optimizer": "sgd", "threads": 1}
+    data = bench_data.BenchData("made up", "images", 10_000, 10_000, 4, 3)
+    task = bench._task(data, settings, 300, 2.5)  # few: 1800 samples in 1 s
+    assert (task.n_samples, task.calls) == (4500, 1)
+    task = bench._task(data, settings, 300, 2.4)
+    assert (task.n_samples, task.calls) == (4200, 1)
+    task = bench._task(data, settings, 300, 22.0)
+    assert (task.n_samples, task.calls) == (9900, 4)
 
 
 @pytest.mark.parametrize(

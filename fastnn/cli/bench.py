@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
-from math import ceil, isfinite
+from math import isfinite
 from tempfile import TemporaryDirectory
 from time import monotonic, perf_counter
 from typing import Any
@@ -246,12 +246,14 @@ def _task(samples: BenchData, settings: dict[str, Any], batch_size: int, a_round
     few = task(min(samples.n_usable, max(FEW, batch_size)))
     peer = MAKERS["reference"](few, settings["threads"])
     order = few.order(0)
-    peer.train(order, None)
-    started = perf_counter()
-    peer.train(order, None)
-    n = int(a_round / (perf_counter() - started) * few.n_samples)  # samples of a round
+    times = []
+    for _ in range(4):  # the first warms up; the shortest is the least disturbed
+        started = perf_counter()
+        peer.train(order, None)
+        times.append(perf_counter() - started)
+    n = int(a_round / min(times) * few.n_samples)  # samples of a round
     chosen = task(min(max(n, batch_size), samples.n_usable))
-    return task(chosen.n_samples, max(1, ceil(n / chosen.n_samples)) if n > 0 else 1)
+    return task(chosen.n_samples, max(1, round(n / chosen.n_samples)))
 
 
 def _row(task: Task, result: Result, samples: BenchData) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from typing import Any
 
 from fastnn.terminal import Bar, Terminal
 
+# Upper over lower quartile from which a figure says more of what else ran than of the library.
+UNSTEADY = 1.5
 COLUMNS = ("batch", "library", "an epoch", "samples/s", "time / fastnn's")
 
 
@@ -72,15 +74,19 @@ def _ratio(ratio: dict[str, float] | None) -> str:
 
 
 def _remarks(rows: list[dict[str, Any]]) -> list[str]:
-    """Return a line for each library that is faster, and for each that was not timed."""
+    """Return a line for each library that is faster, that was not timed, or unsteadily."""
     faster: dict[str, list[str]] = {}
     problems: dict[str, list[str]] = {}
+    unsteady: dict[str, list[str]] = {}
     for row in rows:
         size = str(row["batch_size"])
         if row["problem"] is not None:
             problems.setdefault(f"{row['peer']}: {row['problem']}", []).append(size)
         elif row["ratio"] is not None and row["ratio"]["median"] < 1:
             faster.setdefault(row["peer"], []).append(size)
+        ratio = row["ratio"]
+        if ratio is not None and ratio["upper"] > UNSTEADY * ratio["lower"]:
+            unsteady.setdefault(row["peer"], []).append(size)
     lines = [
         f"{peer} is faster than fastnn here with batches of {_list(sizes)}."
         for peer, sizes in faster.items()
@@ -89,6 +95,12 @@ def _remarks(rows: list[dict[str, Any]]) -> list[str]:
         f"Not timed with batches of {_list(sizes)}: {problem}"
         for problem, sizes in problems.items()
     ]
+    lines += [
+        f"{peer}, batches of {_list(sizes)}: times vary widely, do not rely on them."
+        for peer, sizes in unsteady.items()
+    ]
+    if unsteady:
+        lines.append("Was the machine busy? Measure again when nothing else runs.")
     return lines
 
 
