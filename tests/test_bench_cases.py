@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("pytest_benchmark")
-ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT))  # last: bench is not installed, fastnn may be
+sys.path.append(str(Path(__file__).parent.parent))  # last: bench is not installed, fastnn may be
 
 from bench import timing
-from bench.cases import CASES, STARTS, WrongResult
+from bench.cases import CASES, STARTS, WrongResultError
+
+ROOT = Path(__file__).parent.parent
 
 # what writes half a gigabyte, or starts processes that compile, is left to the benchmarks
 ROWS = [
@@ -56,7 +56,7 @@ def test_small_mistakes_are_beyond_bounds(case):
         largest = np.unravel_index(np.abs(part).argmax(), part.shape)
         wrong = part.copy()
         wrong[largest] *= 1.001
-        with pytest.raises(WrongResult, match=f"{case.kernel}.*result {i} has 1 of"):
+        with pytest.raises(WrongResultError, match=f"{case.kernel}.*result {i} has 1 of"):
             case.check("planted", (*found[:i], wrong, *found[i + 1 :]))
 
 
@@ -69,7 +69,7 @@ def test_small_mistakes_are_beyond_bounds(case):
     ],
 )
 def test_other_results_are_refused(found, problem):
-    with pytest.raises(WrongResult, match=problem):
+    with pytest.raises(WrongResultError, match=problem):
         FORWARD.check("planted", found)
 
 
@@ -95,7 +95,7 @@ def shifted():
 def test_wrong_is_not_timed():
     planted = dataclasses.replace(FORWARD, makers={"fused": shifted})
     fixture = Benchmark()
-    with pytest.raises(WrongResult, match="forward 784x128.*fused: wrong, and so not timed"):
+    with pytest.raises(WrongResultError, match="forward 784x128.*fused: wrong, and so not timed"):
         timing.verify_and_time(fixture, planted, "fused")
     assert fixture.calls == 0
 
@@ -129,6 +129,7 @@ def test_planted(benchmark, engine):
 
 def test_record(tmp_path):
     """A session with a wrong kernel times the others, and its JSON has what others draw from it."""
+    pytest.importorskip("pytest_benchmark")
     (tmp_path / "test_planted.py").write_text(PLANTED)
     (tmp_path / "conftest.py").write_text(
         f"import sys\nsys.path.append({str(ROOT)!r})\n"

@@ -5,9 +5,9 @@ first needed.
 """
 
 from bench.cases import around, kernels, roofs, starts, verbs
-from bench.cases.case import Case, WrongResult
+from bench.cases.case import Case, WrongResultError
 
 CASES: list[Case] = [*roofs.cases(), *kernels.cases(), *verbs.cases(), *around.cases()]
 STARTS: list[Case] = starts.cases()
 
-__all__ = ["CASES", "STARTS", "Case", "WrongResult"]
+__all__ = ["CASES", "STARTS", "Case", "WrongResultError"]

@@ -17,7 +17,7 @@ class Truth(NamedTuple):
     bounds: tuple[Any, ...]
 
 
-class WrongResult(AssertionError):
+class WrongResultError(AssertionError):
     """An engine's result is not within its bound, and is not worth timing."""
 
 
@@ -57,7 +57,7 @@ class Case:
     mark: str = "verbs"
 
     def check(self, engine: str, found: Any) -> None:
-        """Raise ``WrongResult`` unless every number is within its bound."""
+        """Raise ``WrongResultError`` unless every number is within its bound."""
         parts, truth = self.reads(found), self.truth()
         problem = None
         if len(parts) != len(truth.values):
@@ -67,7 +67,7 @@ class Case:
             if fault and problem is None:
                 problem = f"result {i} {fault}"
         if problem:
-            raise WrongResult(f"{self.name}, {engine}: wrong, and so not timed: {problem}")
+            raise WrongResultError(f"{self.name}, {engine}: wrong, and so not timed: {problem}")
 
 
 def fault_of(found: Any, value: Any, bound: Any) -> str | None:

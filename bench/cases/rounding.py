@@ -1,5 +1,6 @@
 """How far rounding may carry what ``fastnn/bounds.py`` has no bound for: head, steps, epochs."""
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +85,7 @@ def drift(loss_bound: float, gradient: Any, error: Any, rate: float, n_batches: 
 
 def flat(layer_sizes: tuple[int, ...], dW: Any, db: Any) -> Any:
     """Return bounds per layer in the layout of the parameters' vector."""
-    vector = np.zeros(sum((a + 1) * b for a, b in zip(layer_sizes, layer_sizes[1:], strict=False)))
+    vector = np.zeros(sum((a + 1) * b for a, b in pairwise(layer_sizes)))
     parts = Parameters(layer_sizes, vector)
     for part, bound in zip(parts.weights + parts.biases, [*dW, *db], strict=True):
         part[...] = bound
