@@ -1,4 +1,4 @@
-"""Starts of processes: import, warm, compilation alone, cold; ``-m 'not starts'`` is without."""
+"""Starts of processes: import, warm, compilation, cold; ``-m 'not starts'`` leaves them out."""
 
 import pytest
 

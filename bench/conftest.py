@@ -1,9 +1,21 @@
 """What the benchmarks' record says of the machine: as ``fastnn info`` shows it."""
 
+from functools import cache
+
 from fastnn.machine import describe
 
 
-def pytest_benchmark_update_machine_info(config, machine_info):
+@cache
+def machine():
     found = describe()
     del found["folders"]  # of this user's, and no matter for comparisons
-    machine_info["fastnn"] = found
+    return found
+
+
+def pytest_configure():
+    """Ask before others load BLAS libraries: machines would seem to differ in what was run."""
+    machine()
+
+
+def pytest_benchmark_update_machine_info(config, machine_info):
+    machine_info["fastnn"] = machine()

@@ -21,7 +21,11 @@ def verify_and_time(benchmark: Any, case: Case, engine: str) -> None:
     """Time what an engine does; refuse, if its result is wrong."""
     with blas_threads(case.threads):
         run = case.makers[engine]()
-        case.check(engine, run())  # compiles what is not there yet, too
+        try:
+            case.check(engine, run())  # compiles what is not there yet, too
+        except BaseException:
+            benchmark.skipped = True  # else an unused fixture is one more error
+            raise
         describe(benchmark, case, engine)
         if case.mark == "starts":
             rounds = 1 if "cold" in case.name or "compilation" in case.name else 5

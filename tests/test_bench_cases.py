@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("pytest_benchmark")
-ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT))  # last: bench is not installed, fastnn may be
+sys.path.append(str(Path(__file__).parent.parent))  # last: bench is not installed, fastnn may be
 
 from bench import timing
 from bench.cases import CASES, STARTS, WrongResultError
+
+ROOT = Path(__file__).parent.parent
 
 # what writes half a gigabyte, or starts processes that compile, is left to the benchmarks
 ROWS = [
@@ -129,6 +129,7 @@ def test_planted(benchmark, engine):
 
 def test_record(tmp_path):
     """A session with a wrong kernel times the others, and its JSON has what others draw from it."""
+    pytest.importorskip("pytest_benchmark")
     (tmp_path / "test_planted.py").write_text(PLANTED)
     (tmp_path / "conftest.py").write_text(
         f"import sys\nsys.path.append({str(ROOT)!r})\n"

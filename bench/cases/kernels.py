@@ -45,21 +45,14 @@ class Layer:
         self.X = samples(N, fan_in, layout)
         self.network = fastnn.Network(self.sizes)
         self.parameters = self.network.initialize(rng)
-        self.parameters.biases[0][...] = rng.normal(0, 0.1, fan_out)
+        self.W, self.b = self.parameters.weights[0], self.parameters.biases[0]
+        self.b[...] = rng.normal(0, 0.1, fan_out)
         self.D = rng.normal(0, 1 / N, (N, fan_out)).astype(np.float32)
         self.A = np.maximum(rng.normal(size=(N, fan_in)), 0).astype(np.float32)  # of a ReLU
         self.y = rng.integers(0, min(fan_out, N_CLASSES), N)
         self.seed = rng.integers(2**31)
         self.nonzeros = int(np.count_nonzero(self.X))
         self.touched = int(self.X.any(axis=0).sum())
-
-    @property
-    def W(self) -> Any:
-        return self.parameters.weights[0]
-
-    @property
-    def b(self) -> Any:
-        return self.parameters.biases[0]
 
     def state(self, optimizer: Any) -> OptimizerState:
         """Return moments in the midst of training: after a first step signs alone would count."""
@@ -74,10 +67,10 @@ class Layer:
     def moved(self, dtype: Any) -> Parameters:
         return Parameters(self.sizes, self.parameters.vector.astype(dtype))
 
-    def X_bytes(self) -> int:
+    def input_bytes(self) -> int:
         return self.nonzeros * ENTRY if self.layout == "sparse" else self.X.nbytes
 
-    def X_as_library(self) -> Any:
+    def for_library(self) -> Any:
         """Return X as SciPy multiplies it, if it is sparse."""
         if self.layout == "dense":
             return self.X
@@ -109,7 +102,7 @@ def forward_case(shape: tuple[int, int], layout: str, layer: Any) -> Case:
 
     def in_numpy() -> Any:
         made = layer()
-        X, W, b = made.X_as_library(), made.W, made.b
+        X, W, b = made.for_library(), made.W, made.b
         return lambda: (X @ W + b,)
 
     def truth() -> Truth:
@@ -120,7 +113,7 @@ def forward_case(shape: tuple[int, int], layout: str, layer: Any) -> Case:
 
     def facts() -> dict[str, Any]:
         made = layer()
-        n_bytes = made.X_bytes() + FLOAT * (made.parameters.vector.size + N * shape[1])
+        n_bytes = made.input_bytes() + FLOAT * (made.parameters.vector.size + N * shape[1])
         return about(made, products(made), n_bytes)
 
     return kernel("forward", shape, layout, fused, in_numpy, truth, facts)
@@ -186,7 +179,7 @@ def weight_gradient_case(
     def in_numpy() -> Any:
         made = layer()
         theta, gradient = made.moved(np.float32), made.moved(np.float32)
-        X, D = made.X_as_library(), made.D
+        X, D = made.for_library(), made.D
         state = None if optimizer is None else made.state(optimizer)
 
         def run() -> Any:
@@ -221,7 +214,7 @@ def weight_gradient_case(
         if layout == "sparse" and optimizer_name in (None, "SGD"):
             moved = (made.touched + 1) * shape[1]  # the other rows rest
         passes = 1 if optimizer is None else 2 * (1 + len(optimizer.moment_names))
-        n_bytes = made.X_bytes() + made.D.nbytes + FLOAT * passes * moved
+        n_bytes = made.input_bytes() + made.D.nbytes + FLOAT * passes * moved
         return about(made, products(made) + operations * moved, n_bytes)
 
     name = f"weight gradient, {optimizer_name or 'stored'}"

@@ -35,10 +35,10 @@ def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:
         a = arrays_of(table, zero)
         for _ in range(repeats):
             if which == READY:
-                for l in range(a.layers.size):
-                    refresh_panels(tile, ZERO, ONE, a, l)
+                for layer in range(a.layers.size):
+                    refresh_panels(tile, ZERO, ONE, a, layer)
                 find_samples(tile, a, ZERO, ZERO, n, float(n))
-            elif which == FORWARD or which == BACKWARD:  # noqa: SIM109  (Numba)
+            elif which in (FORWARD, BACKWARD):
                 parts = (n + BLOCK - 1) // BLOCK  # as ``propagate`` cuts them
                 for part in range(parts):
                     begin, end = n * part // parts, n * (part + 1) // parts
@@ -49,22 +49,22 @@ def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:
                         forward_rows(tile, ZERO, a, span(a.order, begin, end - begin), begin)
                     forward(tile, a, begin, end)
             elif which == HEAD:
-                layer = a.layers[a.layers.size - 1]
+                output = a.layers[a.layers.size - 1]
                 size = a.run[0].head_size
                 scratch = span(a.workspace, a.run[0].head, size)
                 for i in range(0, n, ABREAST):
                     m = min(ABREAST, n - i)
-                    Z = span(a.workspace, layer.A + i * layer.stride, m * layer.stride)
-                    source = span(logits, i * layer.stride, m * layer.stride)
-                    for k in range(m * layer.stride):  # the head writes over its logits
+                    Z = span(a.workspace, output.A + i * output.stride, m * output.stride)
+                    source = span(logits, i * output.stride, m * output.stride)
+                    for k in range(m * output.stride):  # the head writes over its logits
                         Z[k] = source[k]
                     loss_and_delta(
-                        Z, layer.stride, m, layer.fan_out, scratch, span(a.labels, i, m),
+                        Z, output.stride, m, output.fan_out, scratch, span(a.labels, i, m),
                         span(a.shares, i, m), span(a.sample_losses, i, m),
                     )  # fmt: skip
             else:
-                for l in range(a.layers.size):
-                    pack_slopes(tile, a, l, ZERO, n)
+                for layer in range(a.layers.size):
+                    pack_slopes(tile, a, layer, ZERO, n)
                 step = step_of(a.run[0], a.parameters, a.rates[0], a.run[0].step + 1)
                 refreshes = a.run[0].mode == TRAIN
                 move_weights(

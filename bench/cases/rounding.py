@@ -1,5 +1,6 @@
 """How far rounding may carry what ``fastnn/bounds.py`` has no bound for: head, steps, epochs."""
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from itertools import pairwise

@@ -2,6 +2,7 @@
 
 from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any
 
 from itertools import pairwise
@@ -21,6 +22,7 @@ ENGINES = ("fused", "reference")
 RATE = 0.01
 EPOCH, BATCH = 12_000, 128
 FIT_EPOCHS = 3
+SETTINGS = {"epochs": FIT_EPOCHS, "batch_size": 32, "learning_rate": 0.05, "seed": 0}
 FLOAT = 4
 
 PRODUCTS = sum(a * b for a, b in pairwise(SIZES))
@@ -246,13 +248,12 @@ def digits() -> Any:
 def fit_digits(name: str, dtype: str = "float32") -> Any:
     """Return a function that fits digits from the same start each time."""
     data, network, start = digits()
-    settings = {"epochs": FIT_EPOCHS, "batch_size": 32, "learning_rate": 0.05, "seed": 0}
 
     def run() -> Any:
         theta = fastnn.Parameters(network.layer_sizes, start.vector.astype(dtype))
         return fastnn.fit(
             network, data.X_train, data.y_train, optimizer=fastnn.SGD(), parameters=theta,
-            scale=data.scale, engine=name, threads=THREADS, dtype=dtype, **settings,
+            scale=data.scale, engine=name, threads=THREADS, dtype=dtype, **SETTINGS,
         )  # fmt: skip
 
     return run
@@ -267,7 +268,7 @@ def fit_truth() -> Truth:
     first = Problem(network, start, X[clear], y[clear]).first(32)
     _, loss, error = bounds_of(first)
     n_batches = FIT_EPOCHS * -(-len(X) // 32)
-    bound = drift(loss, exact_gradient(first)[1], error, 0.05, n_batches)[-1]
+    bound = drift(loss, exact_gradient(first)[1], error, SETTINGS["learning_rate"], n_batches)[-1]
     found = fit_digits("reference", "float64")()
     return Truth((np.array(found.history.loss),), (bound,))
 
