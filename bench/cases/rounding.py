@@ -3,7 +3,6 @@
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from itertools import pairwise
 import numpy as np
 
 from fastnn.bounds import FUNCTION_ULPS, SLACK, UNIT_ROUNDOFF, g

@@ -5,7 +5,6 @@ from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
 
-from itertools import pairwise
 import numpy as np
 
 import fastnn
