@@ -4,49 +4,19 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
+from bench.cases.roofs import CHAINS, peak_loop
 from fastnn.fused.dense import block_stride, correlate_rows, multiply_rows, pack_block, pack_rows
 from fastnn.fused.plan import CHUNK, aligned
 from fastnn.fused.probe import row_addresses as addresses
 from fastnn.fused.tiles import LINE, Tile, host_tile, padded_stride
-from fastnn.fused.vectors import FLOATS, Value, address, loop
+from fastnn.fused.vectors import address
 
-CHAINS = 12  # more than an FMA's latency times those started in a cycle; fewer than registers
 SHAPES = ((784, 128), (512, 512))
 ROWS = 128
 SECONDS = 0.2  # for each of the figures that are taken in turn
 ROUNDS = 5
-
-
-def peak_loop(tile: Tile) -> Any:
-    """Return a function of n that does n times CHAINS vector FMAs on registers alone."""
-
-    @intrinsic
-    def fmas(_, n):
-        def generate(_context, builder, _signature, arguments):
-            vector = ir.VectorType(FLOATS[tile.dtype], tile.lanes)
-            half = Value(builder, ir.Constant(vector, [0.5] * tile.lanes))
-            start = {i: ir.Constant(vector, [float(i)] * tile.lanes) for i in range(CHAINS)}
-
-            def body(_i, chains):
-                return {i: Value(builder, x).fma(half, half).value for i, x in chains.items()}
-
-            ends = loop(builder, arguments[0], start, body)
-            total = half
-            for value in ends.values():
-                total = total + half.like(value)
-            return builder.extract_element(total.value, ir.Constant(ir.IntType(32), 0))
-
-        return getattr(types, tile.dtype)(types.int64), generate
-
-    @njit(nogil=True)
-    def run(n):
-        return fmas(n)
-
-    return run
 
 
 def kernels(tile: Tile, fan_in: int, fan_out: int) -> dict[str, Any]:
