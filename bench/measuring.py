@@ -318,9 +318,9 @@ def suite(mode: str) -> dict[str, Any]:
     ]  # fmt: skip
     roofs: dict[str, dict[str, float]] = {"peak_flops": {}, "bandwidth": {}}
     for one in benchmarks:
-        if (one["group"] or "").startswith("roof"):
+        if one.get("engine") == "machine":
             kind, count = (
-                ("peak_flops", "flop") if one.get("flop") else ("bandwidth", "bytes")
-            )  # fmt: skip
+                ("peak_flops", "flop") if one["kernel"] == "FMA peak" else ("bandwidth", "bytes")
+            )
             roofs[kind][str(one["threads"])] = one[count] / one["median"]
     return {"benchmarks": benchmarks, "roofs": roofs, "failed": done.returncode != 0}

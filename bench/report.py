@@ -36,6 +36,7 @@ class Run:
         self.path, self.began, self.calibration = path, perf_counter(), Calibration()
         machine = describe()
         del machine["folders"]  # nobody else's business
+        self.before = 0.0  # seconds that questions kept from an earlier run took
         self.raw: dict[str, Any] = {
             "schema": 1,
             "mode": mode,
@@ -52,6 +53,8 @@ class Run:
         if path.exists() and only:
             old = json.loads(path.read_text())
             self.raw["questions"] = old["questions"]
+            kept = [one["seconds"] for name, one in old["questions"].items() if name not in only]
+            self.before = sum(kept)
             self.raw["calibration"] = [
                 one for one in old["calibration"] if one["during"] not in only
             ]
@@ -66,7 +69,7 @@ class Run:
         """Take the machine's speed, and keep all there is."""
         at = perf_counter() - self.began
         self.raw["calibration"].append({"at": at, "during": during, **self.calibration.take()})
-        self.raw["seconds"] = perf_counter() - self.began
+        self.raw["seconds"] = self.before + at
         write_atomically(self.path, (json.dumps(self.raw, indent=1) + "\n").encode())
 
 
