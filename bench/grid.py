@@ -124,7 +124,6 @@ def subset() -> list[Cell]:
 def few() -> list[Cell]:
     """Return the cells of a quick run."""
     return [
-        cell("MNIST", 32, headline=True),
         cell("MNIST", 128, headline=True),
         cell("text", 128, headline=True),
         tiny()[1],
