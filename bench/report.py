@@ -117,6 +117,10 @@ def main() -> int:
     parser.add_argument("--render", action="store_true", help="write the pages from the raw file")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="raw files")
     options = parser.parse_args()
+    needed = options.compare or ([options.folder / "report.json"] if options.render else [])
+    for path in needed:
+        if not path.is_file():
+            parser.error(f"{path} is not there; expected a report.json that a run has written")
     if options.compare:
         old, new = (json.loads(path.read_text()) for path in options.compare)
         print_line(describe_changes(old, new))
