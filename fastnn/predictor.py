@@ -82,13 +82,26 @@ class Predictor:
         if self._predict is not None and isinstance(X, np.ndarray) and X.dtype.kind in kinds:
             n = len(X) if X.ndim else 0
             if n and X.shape == (n, self._n_features) and X.dtype.itemsize <= 8:
-                inside = self._predict.X[:n]
-                with np.errstate(over="ignore"):  # infinite, which is found
-                    inside[...] = X
-                    if self._scale is not None:
-                        inside *= self._scale
-                if self._predict(n):
+                if self._is_in_place(X):
+                    finite = self._predict.read(X)
+                else:
+                    inside = self._predict.X[:n]
+                    with np.errstate(over="ignore"):  # infinite, which is found
+                        inside[...] = X
+                        if self._scale is not None:
+                            inside *= self._scale
+                    finite = self._predict(n)
+                if finite:
                     found: NDArray[np.floating] = self._predict.out[:n].copy()
                     return found
         result: NDArray[np.floating] = self._model.predict_proba(X)
         return result
+
+    def _is_in_place(self, X: NDArray[Any]) -> bool:
+        """Tell whether the rows of X can be read where they are: there is nothing to convert."""
+        return (
+            self._scale is None
+            and X.dtype == self._dtype
+            and X.flags.c_contiguous
+            and X.flags.aligned
+        )

@@ -88,6 +88,36 @@ def test_samples_by_several_threads(threads):
     assert_same(predictor(X), expected)
 
 
+def misaligned(X):
+    room = np.zeros(X.nbytes + 1, np.uint8)[1:]
+    moved = room.view(X.dtype).reshape(X.shape)
+    moved[...] = X
+    return moved
+
+
+@pytest.mark.parametrize(
+    "laid_out",
+    [
+        np.ascontiguousarray,
+        np.asfortranarray,
+        misaligned,
+        lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+        lambda X: X[::-1].copy()[::-1],
+        lambda X: X.astype(X.dtype.newbyteorder()),
+    ],
+    ids=["in place", "by columns", "misaligned", "every other", "backwards", "swapped bytes"],
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_however_they_lie(laid_out, dtype):
+    """Some are read in place, some copied; what is read leaves nothing behind."""
+    model, X = a_model(dtype), samples(40).astype(dtype)
+    predictor, expected, given = model.predictor(40), model.predict_proba(X), laid_out(X)
+    assert_same(predictor(given), expected)
+    assert_same(predictor(X[0]), expected[:1])
+    assert_same(predictor(X[5:25].astype("float64")), expected[5:25])
+    assert_same(np.ascontiguousarray(given, dtype), X)
+
+
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, np.uint64, bool])
 def test_integers_with_a_scale(engine, kind):
     X = np.random.default_rng(0).integers(0, 120, (20, 30)).astype(kind)

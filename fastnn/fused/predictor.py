@@ -34,8 +34,9 @@ class FusedPredictor:
         room = np.zeros(n_samples * network.n_features + LINE, dtype)
         self.X: NDArray[np.floating] = aligned(room)[: shape[0] * shape[1]].reshape(shape)
         self.out: NDArray[np.floating] = np.empty((n_samples, network.n_outputs), dtype)
-        # what is predicted next is not known: it may be full of zeros
-        samples = Input(self.X, 1.0, density=0.0, largest=0.0)
+        # What will come is not known. Lists of the values that are not zero pay for few samples
+        # however many those are; for more they cost a dense table twice the time of panels.
+        samples = Input(self.X, 1.0, density=1.0, largest=0.0)
         run = Run(
             PREDICT,
             network,
@@ -51,7 +52,7 @@ class FusedPredictor:
         self._arrays, self._n = arrays, n_samples
         self._given, self._entry = Call(arrays), runner.entry(dtype)
         self._control, self._arguments = arrays.control, self._given.arguments
-        self(n_samples)
+        self(1)
         self._plan.run["is_packed"] = True
 
     def __call__(self, n: int) -> bool:
@@ -65,6 +66,17 @@ class FusedPredictor:
             self._control[STATUS] = 0
             return False
         return True
+
+    def read(self, X: NDArray[np.floating]) -> bool:
+        """Predict from the rows of X where they are; see ``__call__``.
+
+        X has the parameters' dtype, rows one after the other, at most as many as there is room for.
+        """
+        self._plan.run["X"] = X.ctypes.data
+        try:
+            return self(len(X))
+        finally:
+            self._plan.run["X"] = self.X.ctypes.data
 
     def _together(self) -> bool:
         """Predict with several threads: who is late still looks at the counter of the last call."""
