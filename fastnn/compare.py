@@ -6,24 +6,19 @@ with the reference engine's. Then the processes train in turn, round after round
 the median over the rounds of the *ratio* of two times of the same round: a machine that is slow for
 a while is slow for all.
 
-``python -m fastnn.compare --help`` runs it from a shell.
+``fastnn bench`` and ``python -m bench.report`` run it from a shell.
 """
 
-import argparse
-import json
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from math import inf
-from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.console import print_line
 from fastnn.energy import joules
 from fastnn.errors import InputError
 from fastnn.tasks import Task
@@ -42,22 +37,6 @@ PEERS: dict[str, str | None] = {
 # which made whoever came next twice as slow.
 PAUSE = 0.2
 LEAST_ROUNDS = 3  # however little time there is: a median and quartiles need them
-
-_MLP = (784, 128, 10)
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        Task("mnist-like, batch 32", _MLP, 60_000, 32),
-        Task("mnist-like, batch 128", _MLP, 60_000, 128),
-        Task("mnist-like, batch 512", _MLP, 60_000, 512),
-        Task("mnist-like, batch 128, Adam", _MLP, 60_000, 128, optimizer="adam", rate=3e-5),
-        Task("784-512-512-10, batch 128", (784, 512, 512, 10), 20_000, 128),
-        Task("4-32-16-4, batch 10000", (4, 32, 16, 4), 10_000, 10_000, epochs=20),
-        Task("24-8-2, batch 200, a step a call", (24, 8, 2), 200, 200, calls=1000),
-        Task("24-8-2, batch 200, 1000 steps a call", (24, 8, 2), 200, 200, epochs=1000),
-        Task("article, full batch, float64", _MLP, 60_000, 60_000, dtype="float64", rate=0.1),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -251,31 +230,6 @@ def _with_means(losses: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     return np.array([*losses[:n], *(losses[first : first + n].mean() for first in further)])
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the comparison from a shell."""
-    parser = argparse.ArgumentParser(prog="python -m fastnn.compare", description=__doc__)
-    parser.add_argument("--task", action="append", help="part of a task's name; default: all")
-    parser.add_argument(
-        "--peer", action="append", choices=list(PEERS), help="default: all that fit"
-    )
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", metavar="FILE", help="keep every figure")
-    options = parser.parse_args(args)
-    chosen = [t for t in TASKS.values() if any(part in t.name for part in options.task or [""])]
-    results: list[Result] = []
-    for task in chosen:
-        print_line(task.name)
-        found = compare(task, peers=options.peer, rounds=options.rounds, threads=options.threads)
-        for result in found:
-            print_line("  " + describe(result))
-        results += found
-        if options.json:  # after every task: a long run that ends early is not lost
-            text = json.dumps([asdict(result) for result in results], indent=1)
-            Path(options.json).write_text(text + "\n")
-    return 0
-
-
 def describe(result: Result) -> str:
     """Return one line about a result."""
     if result.problem is not None:
@@ -285,7 +239,3 @@ def describe(result: Result) -> str:
         f"{result.peer:<12}  {np.median(result.seconds):.4g} s, "
         f"{middle:.2f} times fastnn ({low:.2f} to {high:.2f})"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

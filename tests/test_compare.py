@@ -1,6 +1,5 @@
 """Duels: equal work is checked before a time counts, and who is missing is named."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -74,15 +73,6 @@ def test_orders_are_whole_batches_of_every_sample_once():
     assert order.shape == (2, 100)
     assert all(len(set(epoch)) == 100 for epoch in order.tolist())
     assert not np.array_equal(order[0], order[1])
-
-
-def test_from_a_shell(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(compare, "TASKS", {"tiny": TINY})
-    path = tmp_path / "figures.json"
-    arguments = ["--peer", "reference", "--rounds", "2", "--threads", "1", "--json", str(path)]
-    assert compare.main(arguments) == 0
-    assert "times fastnn" in capsys.readouterr().out
-    assert [row["peer"] for row in json.loads(path.read_text())] == ["fastnn", "reference"]
 
 
 def test_means_over_many_batches_show_other_work():

@@ -46,7 +46,8 @@ BATCHES = 17  # done
 STEPS = 18  # updates made
 STATUS = 19
 ENTERED = 20  # whether member 0 is or was inside
-CONTROL_SIZE = 24
+NEXT = 24  # block of samples to predict
+CONTROL_SIZE = 32
 
 DONE, DIVERGED, NOT_FINITE = range(3)  # what the status is
 

@@ -70,12 +70,14 @@ def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:
         if member == 0:
             a.control[ENTERED] = 1
         if mode == PREDICT:
+            meeting = 0
             if not a.run[0].is_packed:
                 for l in range(a.layers.size):
                     refresh_panels(tile, member, members, a, l)
-            meet(counter, ONE, members)
+                meeting += 1
+                meet(counter, meeting, members)
             predict(tile, member, members, a)
-            meet(counter, 2, members)
+            meet(counter, meeting + 1, members)
         elif mode == UPDATE:
             first, last = share(a.parameters.size, ABREAST, member, members)
             step = step_of(a.run[0], a.parameters, a.rates[0], a.run[0].step + 1)

@@ -47,6 +47,9 @@ Array = NDArray[np.floating]
 # cache to cache with every batch, which takes as long as 40.
 WORK_BETWEEN_MEETINGS = 1e5
 WORK_OF_A_CALL = 1e7
+# To predict is over before a sleeping thread is of use: with less than this for each of two, one
+# was as fast or faster (784-128-10, float32, below some 500 samples).
+WORK_OF_A_PREDICTION = 5e7
 WORK_TO_SHARE = 40
 
 # What it takes to move a weight: Adam's root and quotient, or reading and writing.
@@ -235,7 +238,7 @@ class Run:
         a_sample = (2.0 if self.mode == PREDICT else 6.0) * (size - first)
         call = a_sample * self.n_samples
         if self.mode == PREDICT:
-            return call, call / WORK_OF_A_CALL
+            return call, call / WORK_OF_A_PREDICTION
         batch = a_sample * self.batch_size
         if self.mode == TRAIN and self._moves_all():
             batch += size * (WORK_OF_ADAM if isinstance(self.optimizer, Adam) else WORK_OF_MOMENTUM)
