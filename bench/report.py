@@ -37,6 +37,7 @@ class Run:
         machine = describe()
         del machine["folders"]  # nobody else's business
         self.before = 0.0  # seconds that questions kept from an earlier run took
+        self.after = 0.0  # when the last of their calibrations was, on one clock for all
         self.raw: dict[str, Any] = {
             "schema": 1,
             "mode": mode,
@@ -58,6 +59,7 @@ class Run:
             self.raw["calibration"] = [
                 one for one in old["calibration"] if one["during"] not in only
             ]
+            self.after = max((one["at"] for one in self.raw["calibration"]), default=0.0)
 
     def question(self, name: str, about: str) -> dict[str, Any]:
         """Return the record of a question, to be filled."""
@@ -68,7 +70,7 @@ class Run:
     def calibrate(self, during: str) -> None:
         """Take the machine's speed, and keep all there is."""
         at = perf_counter() - self.began
-        self.raw["calibration"].append({"at": at, "during": during, **self.calibration.take()})
+        self.raw["calibration"].append({"at": self.after + at, "during": during, **self.calibration.take()})
         self.raw["seconds"] = self.before + at
         write_atomically(self.path, (json.dumps(self.raw, indent=1) + "\n").encode())
 
