@@ -70,7 +70,9 @@ class Run:
     def calibrate(self, during: str) -> None:
         """Take the machine's speed, and keep all there is."""
         at = perf_counter() - self.began
-        self.raw["calibration"].append({"at": self.after + at, "during": during, **self.calibration.take()})
+        self.raw["calibration"].append(
+            {"at": self.after + at, "during": during, **self.calibration.take()}
+        )
         self.raw["seconds"] = self.before + at
         write_atomically(self.path, (json.dumps(self.raw, indent=1) + "\n").encode())
 
