@@ -16,6 +16,9 @@ from fastnn.inputs import Input, as_array, prepare, prepare_once
 from fastnn.network import Network, Parameters
 from fastnn.optimizers import OptimizerState
 
+# Least and largest target of each output that is no softmax.
+TARGETS = {"logistic": (0.0, 1.0), "identity": (-inf, inf), "exp": (0.0, inf)}
+
 MOST = 10**9  # epochs, or samples in a batch: their product still counts batches exactly
 
 
@@ -77,6 +80,43 @@ def check_labels(y: ArrayLike, n_samples: int, n_classes: int) -> NDArray[np.int
             f"y[{first}] is {labels[first]}; expected class indices 0..{n_classes - 1}"
         )
     return labels.astype(np.intp, copy=False)
+
+
+def check_targets(
+    y: ArrayLike, n_samples: int, network: Network, dtype: np.dtype[np.floating]
+) -> NDArray[Any]:
+    """Return class indices for a softmax; else targets of ``dtype``, (n_samples, n_outputs)."""
+    if network.output == "softmax":
+        return check_labels(y, n_samples, network.n_outputs)
+    values = as_array("y", y)
+    if values.dtype.kind not in "biuf":
+        raise InputError(f"y has dtype {values.dtype}; expected numbers")
+    shape = (n_samples, network.n_outputs)
+    if values.shape != shape and not (values.shape == (n_samples,) and network.n_outputs == 1):
+        raise InputError(f"y has shape {values.shape}; expected {shape}, one row per sample")
+    values = values.reshape(shape)
+    least, most = TARGETS[network.output]
+    limit = float(np.finfo(dtype).max)
+    bad = ~((values >= max(least, -limit)) & (values <= min(most, limit)))  # NaN is bad too
+    if bad.any():
+        row, column = (int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
+        bounds = "finite numbers" if least == -inf else f"numbers from {least:g} to {most:g}"
+        raise InputError(
+            f"y[{row}, {column}] is {values[row, column]}; an output of {network.output!r} in "
+            f"{dtype} takes {bounds}"
+        )
+    return np.ascontiguousarray(values, dtype)
+
+
+def check_step(step: int) -> int:
+    """Return a number of updates."""
+    try:
+        count = -1 if isinstance(step, bool) else index(step)
+    except TypeError:
+        count = -1
+    if not 0 <= count < 2**63:
+        raise InputError(f"step is {step!r:.40}; expected a whole number of at least 0")
+    return count
 
 
 def check_sample_weight(

@@ -1,8 +1,8 @@
 """The contract between the numerics and everything above them, and the way to get an engine.
 
 Nothing above this module knows which engine it runs on. ``train`` equals ``gradient`` then
-``update``, batch by batch, by definition (a batch of zero weight is skipped); an engine may fuse
-them.
+``update``, batch by batch, by definition (a batch of zero weight is skipped; ``gradient``'s step is
+that of the optimizer's state); an engine may fuse them.
 """
 
 from threading import Event
@@ -23,7 +23,10 @@ DEFAULT_ENGINE = "fused"
 
 
 class Engine(Protocol):
-    """Four verbs. Samples are rows; y holds class indices; parameters belong to the caller."""
+    """Four verbs. Samples are rows; parameters belong to the caller.
+
+    y holds class indices, or numbers where ``network.output`` is no softmax.
+    """
 
     name: str
     threads: int
@@ -46,7 +49,7 @@ class Engine(Protocol):
         *,
         out: NDArray[np.floating] | None = None,
     ) -> NDArray[np.floating]:
-        """Return class probabilities.
+        """Return what the network puts out: of a softmax, class probabilities.
 
         Parameters
         ----------
@@ -77,6 +80,7 @@ class Engine(Protocol):
         *,
         objective: Objective = Objective(),
         sample_weight: ArrayLike | None = None,
+        step: int = 0,
     ) -> tuple[float, NDArray[np.floating]]:
         """Return the loss over all rows of X, and its gradient.
 
@@ -85,11 +89,14 @@ class Engine(Protocol):
         network : Network
         parameters : Parameters
         X : array_like or Input, shape (n_samples, n_features)
-        y : array_like of int, shape (n_samples,)
-            Class indices in [0, n_outputs).
+        y : array_like, shape (n_samples,) or (n_samples, n_outputs)
+            For a softmax class indices in [0, n_outputs), one per sample. Else the target of each
+            output: from 0 to 1 for "logistic", at least 0 for "exp".
         objective : Objective
         sample_weight : array_like, shape (n_samples,), optional
             Finite, at least 0. If all are zero, so are the loss and the gradient.
+        step : int, default=0
+            Updates made before: with dropout they decide which values are dropped.
 
         Returns
         -------
@@ -153,8 +160,9 @@ class Engine(Protocol):
         optimizer_state : OptimizerState
             Updated in place.
         X : array_like or Input, shape (n_samples, n_features)
-        y : array_like of int, shape (n_samples,)
-            Class indices in [0, n_outputs).
+        y : array_like, shape (n_samples,) or (n_samples, n_outputs)
+            For a softmax class indices in [0, n_outputs), one per sample. Else the target of each
+            output: from 0 to 1 for "logistic", at least 0 for "exp".
         order : array_like of int
             Row indices, batch after batch; any length, repeats allowed. The last batch may be
             short.

@@ -20,7 +20,7 @@ from fastnn.errors import InputError
 from fastnn.records import generator_from
 
 ACTIVATIONS = ("relu", "tanh", "logistic", "identity")
-OUTPUTS = ("softmax",)
+OUTPUTS = ("softmax", "logistic", "identity", "exp")
 SCHEMES = ("he", "glorot")
 DTYPES = ("float32", "float64")
 
@@ -55,8 +55,11 @@ class Network:
         sizes make a network without hidden layers.
     activation : {"relu", "tanh", "logistic", "identity"}, default="relu"
         Of the hidden layers.
-    output : {"softmax"}, default="softmax"
-        Turns the last layer's values into class probabilities.
+    output : {"softmax", "logistic", "identity", "exp"}, default="softmax"
+        What the last layer's values become. "softmax": probabilities of classes, of which one is
+        right. "logistic": of each output for itself, for two classes (one output) or several labels
+        at a time. "identity": numbers, with squared errors. "exp": numbers above 0, with the
+        Poisson deviance.
 
     Raises
     ------
@@ -102,7 +105,7 @@ class Network:
 
     @property
     def n_outputs(self) -> int:
-        """Number of outputs of the last layer: the classes."""
+        """Number of outputs of the last layer: of a softmax, the classes."""
         return self.layer_sizes[-1]
 
     @property

@@ -75,7 +75,7 @@ class SGD:
     Parameters
     ----------
     momentum : float, default=0.0
-        In [0, 1).
+        In [0, 1].
     nesterov : bool, default=False
         Look ahead along the velocity; needs ``momentum > 0``.
 
@@ -91,7 +91,8 @@ class SGD:
     def __post_init__(self) -> None:
         as_python_floats(self, "momentum")
         object.__setattr__(self, "nesterov", bool(self.nesterov))
-        _check_fraction("momentum", self.momentum)
+        if not 0 <= self.momentum <= 1:
+            raise InputError(f"momentum is {self.momentum!r}; expected a number in [0, 1]")
         if self.nesterov and self.momentum == 0:
             raise InputError("nesterov=True needs a momentum above 0, such as 0.9")
 

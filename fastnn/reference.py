@@ -19,13 +19,17 @@ since the derivative of log sum_k exp(z_k) is p_j, and that of -z_y is -1 where 
 loss is a mean, so each row of that slope, called ``delta``, is multiplied by the sample's share in
 the mean: 1/m, or with sample weights w_i / sum(w).
 
+Other outputs have the loss that belongs to them, so that the slope is the same, what was said minus
+what should have been: ``objective.py`` lists them.
+
 The chain rule carries ``delta`` back through the layers. Where Z_l = A_{l-1} W_l + b_l, ::
 
     dW_l = A_{l-1}^T delta_l      a weight's slope: what came in, times the slope of what went out
     db_l = sum of delta_l         over the samples
     delta_{l-1} = (delta_l W_l^T) * activation'(Z_{l-1})
 
-An L2 penalty, if there is one, adds its own slope to each dW. Then the optimizer moves all
+An L2 penalty, if there is one, adds its own slope to each dW. Dropout multiplies the hidden A_l,
+and on the way back their delta_l, by 0 or by 1 / (1 - dropout). Then the optimizer moves all
 parameters a little against the slope: plainly, with momentum, or with Adam's step sizes. The code
 below is those lines in NumPy, with two cares: exponentials never overflow, and a batch whose sample
 weights sum to zero moves nothing.
@@ -34,18 +38,19 @@ What callers pass in is checked in ``checks.py``; ``objective.py`` and ``optimiz
 settings.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite, sqrt
 from threading import Event
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from scipy.special import xlogy
 
 from fastnn.checks import (
     check_count,
     check_instance,
-    check_labels,
     check_layout,
     check_learning_rates,
     check_order,
@@ -53,6 +58,8 @@ from fastnn.checks import (
     check_sample_weight,
     check_samples,
     check_state,
+    check_step,
+    check_targets,
 )
 from fastnn.errors import DivergedError
 from fastnn.inputs import Input
@@ -109,14 +116,37 @@ def softmax(Z: Array) -> Array:
     return E / E.sum(axis=1, keepdims=True)
 
 
-def cross_entropy(Z: Array, y: NDArray[np.intp]) -> Array:
-    """Return -log softmax(Z)[i, y_i] for each row i, shape (m,).
+def cross_entropy(Z: Array, T: Array) -> Array:
+    """Return -sum_j t_j log softmax(Z)_j for each row, shape (m,).
 
     Taken from the logits rather than from the probability, which may have rounded to zero.
     """
     shifted = below_zero(Z)
-    losses: Array = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(y)), y]
+    losses: Array = np.log(np.exp(shifted).sum(axis=1)) - product_or_zero(T, shifted).sum(axis=1)
     return losses
+
+
+def binary_cross_entropy(Z: Array, T: Array) -> Array:
+    """Return -t log p - (1 - t) log(1 - p) with p = logistic(z), summed over each row."""
+    losses: Array = (np.maximum(Z, 0) - T * Z + np.log1p(np.exp(-np.abs(Z)))).sum(axis=1)
+    return losses
+
+
+def half_squared_error(Z: Array, T: Array) -> Array:
+    """Return (z - t)^2 / 2, summed over each row."""
+    losses: Array = np.square(Z - T).sum(axis=1) / 2
+    return losses
+
+
+def half_poisson_deviance(Z: Array, T: Array) -> Array:
+    """Return t log(t / p) - t + p with p = exp(z), summed over each row."""
+    losses: Array = (xlogy(T, T) - T * Z - T + np.exp(Z)).sum(axis=1)
+    return losses
+
+
+def product_or_zero(T: Array, Z: Array) -> Array:
+    """Return t z, and 0 where t is: also where z is infinite."""
+    return np.where(T == 0, 0, T * Z)
 
 
 def below_zero(Z: Array) -> Array:
@@ -124,16 +154,91 @@ def below_zero(Z: Array) -> Array:
     return Z - Z.max(axis=1, keepdims=True)
 
 
+OUTPUT: dict[str, Callable[[Array], Array]] = {
+    "softmax": softmax,
+    "logistic": logistic,
+    "identity": identity,
+    "exp": np.exp,
+}
+
+LOSS: dict[str, Callable[[Array, Array], Array]] = {
+    "softmax": cross_entropy,
+    "logistic": binary_cross_entropy,
+    "identity": half_squared_error,
+    "exp": half_poisson_deviance,
+}
+
+
+def loss_like_sklearn(output: str, Z: Array, T: Array) -> Array:
+    """Return each row's loss as scikit-learn 1.9 reports it; see ``Objective.like_sklearn``."""
+    P, eps = OUTPUT[output](Z), np.finfo(Z.dtype).eps
+    clipped = np.clip(P, eps, 1 - eps)
+    if output == "softmax":
+        losses: Array = -xlogy(T, clipped).sum(axis=1)
+    elif output == "logistic":
+        losses = -(xlogy(T, clipped) + xlogy(1 - T, 1 - clipped)).sum(axis=1)
+    elif output == "identity":
+        losses = np.square(P - T).mean(axis=1) / 2
+    else:
+        losses = half_poisson_deviance(Z, T)
+    return losses
+
+
+def targets(network: Network, y: NDArray[Any], objective: Objective, dtype: DTypeLike) -> Array:
+    """Return what each output should have been, shape (m, n_outputs).
+
+    Of class indices, rows of zeros with a 1 at the class; then smoothed.
+    """
+    T: Array = y
+    if network.output == "softmax":
+        T = np.zeros((len(y), network.n_outputs), dtype)
+        T[np.arange(len(y)), y] = 1
+    s = objective.label_smoothing
+    if s:
+        n_classes = 2 if network.output == "logistic" else network.n_outputs
+        T = ((1 - s) * T + s / n_classes).astype(dtype)
+    return T
+
+
+# --- dropout -------------------------------------------------------------------------------------
+
+
+def mask(objective: Objective, step: int, layer: int, shape: tuple[int, int]) -> Array:
+    """Return 0 or 1 / (1 - dropout) for each value of a hidden layer of a batch, float64.
+
+    The random bits are those of Philox4x64-10 (Salmon et al., 2011), which turns a key and a
+    counter of four 64-bit words into four more. The key is (dropout_seed, 0) and the counter
+    (block, 0, layer, step), with ``layer`` counted from 0 and ``step`` the updates made before this
+    one. Each block serves 8 units, 32 bits for each, the lower half of a word first; each sample
+    begins with a new block, and blocks count from 1. A unit stays where its 32 bits are at least
+    dropout * 2^32.
+    """
+    rows, units = shape
+    blocks = -(-units // 8)
+    philox = np.random.Philox(key=[objective.dropout_seed, 0], counter=[0, 0, layer, step])
+    words = philox.random_raw(4 * blocks * rows)
+    halves = np.stack([words & 0xFFFFFFFF, words >> 32], axis=-1).reshape(rows, 8 * blocks)
+    stays = halves[:, :units] >= round(objective.dropout * 2**32)
+    scaled: Array = stays / (1 - objective.dropout)
+    return scaled
+
+
 # --- one pass forward, one pass back ------------------------------------------------------------
 
 
-def forward(network: Network, parameters: Parameters, X: Array) -> tuple[list[Array], Array]:
-    """Return each layer's input [A_0 .. A_{L-1}], and the logits Z_L of shape (m, n_outputs)."""
+def forward(
+    network: Network, parameters: Parameters, X: Array, masks: Sequence[Array] = ()
+) -> tuple[list[Array], Array]:
+    """Return each layer's input [A_0 .. A_{L-1}], and the logits Z_L of shape (m, n_outputs).
+
+    ``masks`` has one array for each hidden layer, where there is dropout.
+    """
     activation = ACTIVATION[network.activation]
     *hidden, last = zip(parameters.weights, parameters.biases, strict=True)
     inputs = [X]
-    for W, b in hidden:
-        inputs.append(activation(inputs[-1] @ W + b))
+    for layer, (W, b) in enumerate(hidden):
+        A = activation(inputs[-1] @ W + b)
+        inputs.append(A * masks[layer] if masks else A)
     W, b = last
     return inputs, inputs[-1] @ W + b
 
@@ -144,6 +249,7 @@ def backward(
     inputs: list[Array],
     delta: Array,
     gradient: Parameters,
+    masks: Sequence[Array] = (),
 ) -> None:
     """Carry the slope ``delta`` of the loss by the logits back; fill ``gradient``."""
     derivative = DERIVATIVE[network.activation]
@@ -151,7 +257,11 @@ def backward(
         A, W = inputs[layer], parameters.weights[layer]
         gradient.weights[layer][...] = A.T @ delta
         gradient.biases[layer][...] = delta.sum(axis=0)
-        if layer > 0:
+        if layer > 0 and masks:
+            kept = masks[layer - 1]
+            undropped = np.divide(A, kept, out=np.zeros_like(A), where=kept > 0)
+            delta = (delta @ W.T) * kept * derivative(undropped)
+        elif layer > 0:
             delta = (delta @ W.T) * derivative(A)
 
 
@@ -159,31 +269,50 @@ def loss_and_gradient(
     network: Network,
     parameters: Parameters,
     X: Array,
-    y: NDArray[np.intp],
+    y: NDArray[Any],
     sample_weight: NDArray[np.float64] | None,
     objective: Objective,
+    step: int,
 ) -> tuple[float, Array]:
-    """Return the objective over one batch and its gradient, a flat vector like the parameters."""
+    """Return the objective over one batch and its gradient, a flat vector like the parameters.
+
+    y holds class indices, shape (m,), or the targets of other outputs than the softmax, shape
+    (m, n_outputs); ``step`` updates were made before.
+    """
     w = np.ones(len(y)) if sample_weight is None else sample_weight
     total = float(w.sum())
     gradient = Parameters(network.layer_sizes, np.zeros_like(parameters.vector))
     if total == 0:
         return 0.0, gradient.vector
 
-    inputs, logits = forward(network, parameters, X)
+    masks: list[Array] = []
+    if objective.dropout > 0:
+        hidden = enumerate(network.layer_sizes[1:-1])
+        masks = [
+            mask(objective, step, layer, (len(y), units)).astype(X.dtype) for layer, units in hidden
+        ]
+    inputs, logits = forward(network, parameters, X, masks)
+    T = targets(network, y, objective, logits.dtype)
     share = w / total  # of each sample in the mean; float64
-    loss = float((share * cross_entropy(logits, y)).sum())
+    if objective.like_sklearn:
+        losses = loss_like_sklearn(network.output, logits, T)
+    else:
+        losses = LOSS[network.output](logits, T)
+    loss = float((share * losses).sum())
 
-    delta = softmax(logits)
-    delta[np.arange(len(y)), y] -= 1
+    delta = OUTPUT[network.output](logits) - T
     delta *= share.astype(delta.dtype)[:, np.newaxis]
-    backward(network, parameters, inputs, delta, gradient)
+    backward(network, parameters, inputs, delta, gradient, masks)
 
     if objective.alpha > 0:
         for W, dW in zip(parameters.weights, gradient.weights, strict=True):
             squares = float(np.square(W, dtype=np.float64).sum())
             loss += objective.alpha * squares / (2 * total)
             dW += (objective.alpha / total) * W
+    if objective.clip_norm is not None:
+        norm = sqrt(np.square(gradient.vector, dtype=np.float64).sum())
+        if norm > objective.clip_norm:
+            gradient.vector[...] *= gradient.dtype.type(objective.clip_norm / norm)
     return loss, gradient.vector
 
 
@@ -241,7 +370,7 @@ class ReferenceEngine:
         *,
         out: Array | None = None,
     ) -> Array:
-        """Return class probabilities; see ``Engine.predict``."""
+        """Return what the network puts out; see ``Engine.predict``."""
         samples = check_samples(network, parameters, X)
         shape = (samples.n_samples, network.n_outputs)
         if out is None:
@@ -251,7 +380,7 @@ class ReferenceEngine:
             for start in range(0, samples.n_samples, PREDICTION_BLOCK):
                 block = slice(start, start + PREDICTION_BLOCK)
                 _, logits = forward(network, parameters, samples.rows(block, parameters.dtype))
-                out[block] = softmax(logits)
+                out[block] = OUTPUT[network.output](logits)
         return out
 
     def gradient(
@@ -263,15 +392,18 @@ class ReferenceEngine:
         *,
         objective: Objective = Objective(),
         sample_weight: ArrayLike | None = None,
+        step: int = 0,
     ) -> tuple[float, Array]:
         """Return the loss over all rows of X, and its gradient; see ``Engine.gradient``."""
         samples = check_samples(network, parameters, X)
-        labels = check_labels(y, samples.n_samples, network.n_outputs)
+        labels = check_targets(y, samples.n_samples, network, parameters.dtype)
         weights = check_sample_weight(sample_weight, samples.n_samples)
         check_instance("objective", objective, Objective)
         with _numerics(self.threads):
             rows = samples.rows(slice(None), parameters.dtype)
-            return loss_and_gradient(network, parameters, rows, labels, weights, objective)
+            return loss_and_gradient(
+                network, parameters, rows, labels, weights, objective, check_step(step)
+            )
 
     def update(
         self,
@@ -304,7 +436,7 @@ class ReferenceEngine:
     ) -> NDArray[np.float64]:
         """Train on the mini-batches that ``order`` spells out, in place; see ``Engine.train``."""
         samples = check_samples(network, parameters, X)
-        labels = check_labels(y, samples.n_samples, network.n_outputs)
+        labels = check_targets(y, samples.n_samples, network, parameters.dtype)
         weights = check_sample_weight(sample_weight, samples.n_samples)
         check_instance("objective", objective, Objective)
         indices = check_order(order, samples.n_samples)
@@ -322,7 +454,7 @@ class ReferenceEngine:
                 w = None if weights is None else weights[batch]
                 rows = samples.rows(batch, parameters.dtype)
                 loss, gradient = loss_and_gradient(
-                    network, parameters, rows, labels[batch], w, objective
+                    network, parameters, rows, labels[batch], w, objective, optimizer_state.step
                 )
                 if not isfinite(loss):
                     raise DivergedError(i, loss, losses[:i].copy())

@@ -92,7 +92,7 @@ def test_a_network_beyond_memory_is_refused_in_words():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: fastnn.SGD(momentum=1.0), "momentum is 1.0"),
+        (lambda: fastnn.SGD(momentum=1.5), "momentum is 1.5"),
         (lambda: fastnn.SGD(momentum=-0.1), "momentum is -0.1"),
         (lambda: fastnn.SGD("a"), "momentum is 'a'; expected a number"),
         (
