@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from fastnn.engine import get_engine
     from fastnn.errors import DivergedError, InputError, ReadError, TrainingInterrupted
+    from fastnn.estimators import MLPClassifier, MLPRegressor
     from fastnn.inputs import prepare
     from fastnn.models import Model, load
     from fastnn.network import Network, Parameters
@@ -39,6 +40,8 @@ _HOMES: dict[str, str | None] = {
     "Adam": "optimizers",
     "DivergedError": "errors",
     "InputError": "errors",
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
     "Model": "models",
     "Network": "network",
     "Objective": "objective",
@@ -68,6 +71,8 @@ __all__ = [
     "Adam",
     "DivergedError",
     "InputError",
+    "MLPClassifier",
+    "MLPRegressor",
     "Model",
     "Network",
     "Objective",

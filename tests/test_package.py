@@ -35,6 +35,7 @@ LAYERS = [
     "plot",
     "verification",
     "dropin",
+    "estimators",
     "training",
     "training_data",
     "datasets",
