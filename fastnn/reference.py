@@ -215,7 +215,8 @@ def mask(objective: Objective, step: int, layer: int, shape: tuple[int, int]) ->
     """
     rows, units = shape
     blocks = -(-units // 8)
-    philox = np.random.Philox(key=[objective.dropout_seed, 0], counter=[0, 0, layer, step])
+    key = np.array([objective.dropout_seed, 0], np.uint64)
+    philox = np.random.Philox(key=key, counter=[0, 0, layer, step])
     words = philox.random_raw(4 * blocks * rows)
     halves = np.stack([words & 0xFFFFFFFF, words >> 32], axis=-1).reshape(rows, 8 * blocks)
     stays = halves[:, :units] >= round(objective.dropout * 2**32)
