@@ -401,10 +401,13 @@ def _check_objective(engine: Engine, dtype: str, seed: int) -> Iterator[Check]:
 def _check_clipping(engine: Engine, dtype: str, seed: int) -> Check:
     """Compare a clipped gradient with that which is not, scaled: which others have checked."""
     network, parameters, X, y = _problem((30, 40, 6), 60, dtype, seed)
-    _, whole = engine.gradient(network, parameters, X, y)
+    samples = prepare(X)
+    _, whole = engine.gradient(network, parameters, samples, y)
     norm = np.sqrt(np.square(_exact(whole)).sum())
     limit = float(norm) / 3
-    _, clipped = engine.gradient(network, parameters, X, y, objective=Objective(clip_norm=limit))
+    _, clipped = engine.gradient(
+        network, parameters, samples, y, objective=Objective(clip_norm=limit)
+    )
     # the factor is rounded, and so is each product; the norm is summed in float64
     u = UNIT_ROUNDOFF[dtype]
     bound = (2 * u + g(whole.size, UNIT_ROUNDOFF["float64"])) * np.abs(whole) / 3

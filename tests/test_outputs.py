@@ -2,6 +2,7 @@
 
 import math
 
+import naive
 import numpy as np
 import pytest
 from cases import as_lists
@@ -9,7 +10,6 @@ from numba import njit
 from sklearn.neural_network._base import LOSS_FUNCTIONS
 
 import fastnn
-import naive
 from fastnn import Objective
 from fastnn.bounds import UNIT_ROUNDOFF, away_from_kinks, gradient_bound
 from fastnn.fused import run
@@ -386,8 +386,8 @@ def test_targets_that_do_not_fit(engine, output, y, message):
     X = np.zeros((2, 3), np.float32)
     with pytest.raises(fastnn.InputError, match=message):
         engine.gradient(network, parameters, X, y)
+    state = fastnn.SGD().initialize(parameters)
     with pytest.raises(fastnn.InputError, match=message):
-        state = fastnn.SGD().initialize(parameters)
         engine.train(network, parameters, state, X, y, [0, 1], batch_size=2, learning_rates=1.0)
     np.testing.assert_array_equal(parameters.vector, before)
 
