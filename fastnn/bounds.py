@@ -87,19 +87,29 @@ def gradient_bound(
     u: float,
     sample_weight: Any = None,
     alpha: float = 0.0,
+    output: str = "softmax",
+    label_smoothing: float = 0.0,
+    masks: Sequence[Any] = (),
 ) -> tuple[Array, float, list[Array], list[Array]]:
-    """Return bounds for (probabilities, loss, dW, db): the last two a list of arrays per layer."""
+    """Return bounds for (outputs, loss, dW, db): the last two a list of arrays per layer.
+
+    ``masks`` are the factors of dropout, one array for each hidden layer. The outputs are those
+    with dropout then.
+    """
     weights = [np.asarray(W, float) for W in weights]
     biases = [np.asarray(b, float) for b in biases]
     X = np.asarray(X, float)
     if not away_from_kinks(weights, biases, X, activation=activation, u=u).all():
         raise ValueError("a pre-activation is too close to the kink")
+    if masks and activation == "relu":
+        raise ValueError("where the kinks are with dropout is not known here")
     f, df = FUNCTIONS[activation], DERIVATIVES[activation]
     w = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
     share = (w / w.sum())[:, None]
 
     A, error = np.asarray(X, float), np.abs(np.asarray(X, float)) * u
     inputs = []
+    slopes = []  # of the hidden layers' A by their Z, and the errors of those
     for layer, (W, b) in enumerate(zip(weights, biases, strict=True)):
         inputs.append((A, error))
         size = np.abs(A) @ np.abs(W) + np.abs(b)
@@ -108,28 +118,27 @@ def gradient_bound(
         if layer < len(weights) - 1:
             A = f(Z)
             error = error + FUNCTION_ULPS * u * np.maximum(np.abs(A), np.abs(Z))
+            slope = df(A)
+            # with dropout A was multiplied, and divided again for its slope
+            known = error + (2 * u * np.abs(A) if masks else 0.0)
+            straight = activation in ("relu", "identity")
+            slope_error = np.zeros_like(A) if straight else 2 * known + 4 * u
+            if masks:
+                M = np.asarray(masks[layer], float)
+                A, error = A * M, (error + 2 * u * np.abs(A)) * M
+                slope, slope_error = slope * M, (slope_error + 2 * u * np.abs(slope)) * M
+            slopes.append((slope, slope_error))
 
-    shifted = Z - Z.max(axis=1, keepdims=True)
-    E = np.exp(shifted)
-    P = E / E.sum(axis=1, keepdims=True)
-    n_classes = P.shape[1]
-    # the largest error of a logit moves every quotient by twice that, relatively
-    relative = (
-        2 * error.max(axis=1, keepdims=True)
-        + u * (np.abs(shifted) + 2 * FUNCTION_ULPS)
-        + g(n_classes + 1, u)
-    )
-    P_error = P * relative
-    rows = np.arange(len(y))
-    losses = np.log(E.sum(axis=1)) - shifted[rows, y]
-    loss_errors = relative.max(axis=1) + 4 * u * (losses + np.abs(shifted[rows, y]) + 1)
+    T = _targets(y, Z, output, label_smoothing)
+    P, P_error, losses, loss_errors = OUTPUT_BOUNDS[output](Z, error, T, u)
+    if label_smoothing:
+        loss_errors = loss_errors + 4 * u * (np.abs(Z).max(axis=1) * Z.shape[1] + losses)
     squares = sum((W * W).sum() for W in weights)
     loss_bound = (share[:, 0] * loss_errors).sum() + g(len(y) + 2, u) * (share[:, 0] @ losses)
     loss_bound += alpha * squares / w.sum() * g(sum(W.size for W in weights), u)
 
-    delta = P.copy()
-    delta[rows, y] -= 1
-    error = (P_error + 4 * u * np.abs(delta)) * share
+    delta = P - T
+    error = (P_error + 4 * u * (np.abs(delta) + (np.abs(T) if label_smoothing else 0.0))) * share
     delta = delta * share
     dW_bounds: list[Array] = []
     db_bounds: list[Array] = []
@@ -143,10 +152,76 @@ def gradient_bound(
         db = error.sum(axis=0) + g(len(y), u) * np.abs(delta).sum(axis=0)
         db_bounds.insert(0, SLACK * db)
         if layer:
+            slope, slope_error = slopes[layer - 1]
             through = np.abs(delta) @ W.T
             error = error @ W.T + g(delta.shape[1], u) * through
-            slope = np.abs(df(A))
-            slope_error = 0.0 if activation in ("relu", "identity") else 2 * A_error + 4 * u
-            error = error * slope + through * slope_error + u * through * slope
-            delta = (delta @ weights[layer].T) * df(A)
+            error = error * np.abs(slope) + through * (slope_error + u * np.abs(slope))
+            delta = (delta @ weights[layer].T) * slope
     return SLACK * P_error, SLACK * loss_bound, dW_bounds, db_bounds
+
+
+def _targets(y: Any, Z: Array, output: str, smoothing: float) -> Array:
+    """Return what each output should have been."""
+    if output == "softmax":
+        T, n_classes = np.eye(Z.shape[1])[np.asarray(y)], Z.shape[1]
+    else:
+        T, n_classes = np.asarray(y, float).reshape(Z.shape), 2
+    return T if not smoothing else (1 - smoothing) * T + smoothing / n_classes
+
+
+# The functions below return, for logits Z with errors and targets T, what the network puts out and
+# its errors, and the losses and theirs.
+
+
+def _softmax_bounds(Z: Array, error: Array, T: Array, u: float) -> tuple[Array, ...]:
+    shifted = Z - Z.max(axis=1, keepdims=True)
+    E = np.exp(shifted)
+    P = E / E.sum(axis=1, keepdims=True)
+    # the largest error of a logit moves every quotient by twice that, relatively
+    relative = (
+        2 * error.max(axis=1, keepdims=True)
+        + u * (np.abs(shifted) + 2 * FUNCTION_ULPS)
+        + g(P.shape[1] + 1, u)
+    )
+    right = (T * shifted).sum(axis=1)
+    losses = np.log(E.sum(axis=1)) - right
+    loss_errors = relative.max(axis=1) + 4 * u * (losses + np.abs(right) + 1)
+    return P, P * relative, losses, loss_errors
+
+
+def _logistic_bounds(Z: Array, error: Array, T: Array, u: float) -> tuple[Array, ...]:
+    E = np.exp(-np.abs(Z))
+    P = np.where(Z >= 0, 1, E) / (1 + E)
+    # the slope by z is p (1 - p), and exp's argument was rounded
+    P_error = P * (1 - P) * (error + u * np.abs(Z)) + 2 * FUNCTION_ULPS * u * P
+    of_one, of_zero = np.maximum(-Z, 0) + np.log1p(E), np.maximum(Z, 0) + np.log1p(E)
+    terms = T * of_one + (1 - T) * of_zero
+    # in one way of writing it, max(z, 0) - t z cancels
+    term_errors = np.abs(P - T) * error + u * (3 * np.abs(Z) + 2 * FUNCTION_ULPS * (terms + E))
+    losses = terms.sum(axis=1)
+    return P, P_error, losses, term_errors.sum(axis=1) + g(Z.shape[1] + 1, u) * losses
+
+
+def _identity_bounds(Z: Array, error: Array, T: Array, u: float) -> tuple[Array, ...]:
+    D = np.abs(Z - T)
+    losses = (D * D).sum(axis=1) / 2
+    term_errors = D * (error + u * D) + error * error
+    return Z, error, losses, term_errors.sum(axis=1) + g(Z.shape[1] + 3, u) * losses
+
+
+def _exp_bounds(Z: Array, error: Array, T: Array, u: float) -> tuple[Array, ...]:
+    P = np.exp(Z)
+    P_error = P * (np.expm1(error) + u * (np.abs(Z) + FUNCTION_ULPS))
+    constants = T * np.log(np.where(T > 0, T, 1))
+    sizes = np.abs(constants) + np.abs(T * Z) + T + P
+    losses = (constants - T * Z - T + P).sum(axis=1)
+    term_errors = P_error + T * error + (FUNCTION_ULPS * u + g(Z.shape[1] + 1, u)) * sizes
+    return P, P_error, losses, term_errors.sum(axis=1)
+
+
+OUTPUT_BOUNDS: dict[str, Callable[[Array, Array, Array, float], tuple[Array, ...]]] = {
+    "softmax": _softmax_bounds,
+    "logistic": _logistic_bounds,
+    "identity": _identity_bounds,
+    "exp": _exp_bounds,
+}

@@ -96,8 +96,9 @@ def check_targets(
         raise InputError(f"y has shape {values.shape}; expected {shape}, one row per sample")
     values = values.reshape(shape)
     least, most = TARGETS[network.output]
-    limit = float(np.finfo(dtype).max)
-    bad = ~((values >= max(least, -limit)) & (values <= min(most, limit)))  # NaN is bad too
+    with np.errstate(over="ignore"):  # becomes an infinity, which is refused
+        targets = np.ascontiguousarray(values, dtype)
+    bad = ~(np.isfinite(targets) & (targets >= least) & (targets <= most))
     if bad.any():
         row, column = (int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
         bounds = "finite numbers" if least == -inf else f"numbers from {least:g} to {most:g}"
@@ -105,7 +106,7 @@ def check_targets(
             f"y[{row}, {column}] is {values[row, column]}; an output of {network.output!r} in "
             f"{dtype} takes {bounds}"
         )
-    return np.ascontiguousarray(values, dtype)
+    return targets
 
 
 def check_step(step: int) -> int:

@@ -215,12 +215,23 @@ def mask(objective: Objective, step: int, layer: int, shape: tuple[int, int]) ->
     """
     rows, units = shape
     blocks = -(-units // 8)
-    philox = np.random.Philox(key=[objective.dropout_seed, 0], counter=[0, 0, layer, step])
+    key = np.array([objective.dropout_seed, 0], np.uint64)
+    philox = np.random.Philox(key=key, counter=[0, 0, layer, step])
     words = philox.random_raw(4 * blocks * rows)
     halves = np.stack([words & 0xFFFFFFFF, words >> 32], axis=-1).reshape(rows, 8 * blocks)
     stays = halves[:, :units] >= round(objective.dropout * 2**32)
     scaled: Array = stays / (1 - objective.dropout)
     return scaled
+
+
+def masks(network: Network, objective: Objective, step: int, n_samples: int) -> list[Array]:
+    """Return the mask of each hidden layer for a batch; none without dropout."""
+    if objective.dropout == 0:
+        return []
+    return [
+        mask(objective, step, layer, (n_samples, units))
+        for layer, units in enumerate(network.layer_sizes[1:-1])
+    ]
 
 
 # --- one pass forward, one pass back ------------------------------------------------------------
@@ -285,13 +296,8 @@ def loss_and_gradient(
     if total == 0:
         return 0.0, gradient.vector
 
-    masks: list[Array] = []
-    if objective.dropout > 0:
-        hidden = enumerate(network.layer_sizes[1:-1])
-        masks = [
-            mask(objective, step, layer, (len(y), units)).astype(X.dtype) for layer, units in hidden
-        ]
-    inputs, logits = forward(network, parameters, X, masks)
+    dropped = [M.astype(X.dtype) for M in masks(network, objective, step, len(y))]
+    inputs, logits = forward(network, parameters, X, dropped)
     T = targets(network, y, objective, logits.dtype)
     share = w / total  # of each sample in the mean; float64
     if objective.like_sklearn:
@@ -302,7 +308,7 @@ def loss_and_gradient(
 
     delta = OUTPUT[network.output](logits) - T
     delta *= share.astype(delta.dtype)[:, np.newaxis]
-    backward(network, parameters, inputs, delta, gradient, masks)
+    backward(network, parameters, inputs, delta, gradient, dropped)
 
     if objective.alpha > 0:
         for W, dW in zip(parameters.weights, gradient.weights, strict=True):

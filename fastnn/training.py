@@ -140,6 +140,11 @@ def fit(
     True
     """
     check_instance("network", network, Network)
+    if network.output != "softmax":
+        raise InputError(
+            f"the network's output is {network.output!r}; fit trains classifiers, with 'softmax': "
+            "fastnn.MLPRegressor and MLPClassifier have the other outputs"
+        )
     runner = get_engine(engine, threads=threads)
     recipe = _checked_recipe(
         optimizer, objective, epochs, batch_size, learning_rate, get_schedule(schedule)

@@ -8,6 +8,7 @@ layer skips the zeros of X or not.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -21,7 +22,7 @@ from fastnn.inputs import prepare
 from fastnn.network import Network, Parameters
 from fastnn.objective import Objective
 from fastnn.optimizers import SGD, Adam, Optimizer
-from fastnn.reference import ReferenceEngine
+from fastnn.reference import ReferenceEngine, masks
 
 Array = NDArray[Any]
 
@@ -45,6 +46,13 @@ OPTIMIZERS: tuple[tuple[str, Optimizer, float], ...] = (
     ("nesterov", SGD(0.9, nesterov=True), 0.02),
     ("adam", Adam(), 1e-3),
     ("adamw", Adam(weight_decay=0.1), 1e-3),
+)
+# What else a training may have, for the proof that the bits are the same
+EXTRAS: tuple[tuple[str, Objective], ...] = (
+    ("softmax", Objective(0.1, label_smoothing=0.1, clip_norm=0.5)),
+    ("logistic", Objective(dropout=0.3, dropout_seed=1)),
+    ("identity", Objective(clip_norm=0.5)),
+    ("exp", Objective(0.1, dropout=0.3)),
 )
 THREADS = (1, 2, 3, 5)
 STEPS = 30
@@ -299,10 +307,11 @@ def _problem(
     seed: int,
     activation: str = "relu",
     density: float = DENSITY["dense"],
+    output: str = "softmax",
 ) -> tuple[Network, Parameters, Array, Array]:
     """Return network, parameters, X, y; no pre-activation is within its error of the kink."""
     rng = np.random.default_rng([seed, n_samples, *sizes])
-    network = Network(sizes, activation=activation)
+    network = Network(sizes, activation=activation, output=output)
     parameters = network.initialize(rng, dtype=dtype)
     for b in parameters.biases:
         b[:] = rng.normal(scale=0.5, size=b.shape)
@@ -312,7 +321,9 @@ def _problem(
         parameters.weights, parameters.biases, X, activation=activation, u=UNIT_ROUNDOFF[dtype]
     )
     X = np.ascontiguousarray(X[clear][:n_samples])
-    return network, parameters, X, rng.integers(0, sizes[-1], len(X))
+    if output == "softmax":
+        return network, parameters, X, rng.integers(0, sizes[-1], len(X))
+    return network, parameters, X, rng.random((len(X), sizes[-1])).astype(dtype)
 
 
 def _check_gradient(
@@ -323,17 +334,24 @@ def _check_gradient(
     seed: int,
     *,
     activation: str = "relu",
-    alpha: float = 0.0,
+    output: str = "softmax",
+    objective: Objective = Objective(),
     weighted: bool = False,
     layout: str = "dense",
 ) -> Iterator[Check]:
-    network, parameters, X, y = _problem(sizes, n_samples, dtype, seed, activation, DENSITY[layout])
+    network, parameters, X, y = _problem(
+        sizes, n_samples, dtype, seed, activation, DENSITY[layout], output
+    )
     samples = prepare(X, layout=layout)
     weights = np.random.default_rng(seed).random(len(X)) if weighted else None
-    objective = Objective(alpha)
-    P_bound, loss_bound, dW_bounds, db_bounds = gradient_bound(
-        parameters.weights, parameters.biases, X, y,
-        activation=activation, u=UNIT_ROUNDOFF[dtype], sample_weight=weights, alpha=alpha,
+    settings: dict[str, Any] = {
+        "activation": activation, "output": output, "u": UNIT_ROUNDOFF[dtype],
+    }  # fmt: skip
+    P_bound, *_ = gradient_bound(parameters.weights, parameters.biases, X, y, **settings)
+    _, loss_bound, dW_bounds, db_bounds = gradient_bound(
+        parameters.weights, parameters.biases, X, y, sample_weight=weights,
+        alpha=objective.alpha, label_smoothing=objective.label_smoothing,
+        masks=masks(network, objective, STEPS, len(X)), **settings,
     )  # fmt: skip
     # in float64 the reference has errors of its own, as large as those that are looked for
     allowed = 1.0 if dtype == "float32" else 2.0
@@ -341,19 +359,18 @@ def _check_gradient(
     exact = Parameters(sizes, parameters.vector.astype(np.float64))
     case = "-".join(map(str, sizes)) + f" x{len(X)} {dtype}"
     case += "" if activation == "relu" else f" {activation}"
-    case += (f" alpha={alpha}" if alpha else "") + (" weighted" if weighted else "")
-    case += "" if layout == "dense" else f" {layout}"
+    case += "" if output == "softmax" else f" to {output}"
+    standard = asdict(Objective())
+    case += "".join(f" {k}={v}" for k, v in asdict(objective).items() if v != standard[k])
+    case += (" weighted" if weighted else "") + ("" if layout == "dense" else f" {layout}")
 
     P = reference.predict(network, exact, X)
     yield Check(
         "predict", case, _share(engine.predict(network, parameters, samples), P, P_bound), allowed
     )
-    loss, gradient = reference.gradient(
-        network, exact, X, y, objective=objective, sample_weight=weights
-    )
-    found_loss, found = engine.gradient(
-        network, parameters, samples, y, objective=objective, sample_weight=weights
-    )
+    call: dict[str, Any] = {"objective": objective, "sample_weight": weights, "step": STEPS}
+    loss, gradient = reference.gradient(network, exact, X, y, **call)
+    found_loss, found = engine.gradient(network, parameters, samples, y, **call)
     errors = [_share(np.array(found_loss), np.array(loss), np.array(loss_bound))]
     for part, whole, bounds in (
         (Parameters(sizes, found).weights, Parameters(sizes, gradient).weights, dW_bounds),
@@ -366,9 +383,35 @@ def _check_gradient(
 
 def _check_objective(engine: Engine, dtype: str, seed: int) -> Iterator[Check]:
     sizes = (30, 40, 6)
-    yield from _check_gradient(engine, sizes, 150, dtype, seed, alpha=0.1, weighted=True)
+    check = partial(_check_gradient, engine, dtype=dtype, seed=seed)
+    yield from check(sizes, 150, objective=Objective(0.1), weighted=True)
     for activation in ("tanh", "logistic", "identity"):
-        yield from _check_gradient(engine, sizes, 60, dtype, seed, activation=activation)
+        yield from check(sizes, 60, activation=activation)
+    for output in ("logistic", "identity", "exp"):
+        yield from check(sizes, 60, output=output, weighted=True)
+        yield from check((9, 14, 1), 30, output=output, activation="tanh")
+    for output in ("softmax", "logistic"):
+        yield from check(sizes, 60, output=output, objective=Objective(label_smoothing=0.1))
+    for activation in ("tanh", "logistic", "identity"):
+        dropout = Objective(dropout=0.3, dropout_seed=seed)
+        yield from check((30, 41, 17, 6), 60, activation=activation, objective=dropout)
+    yield _check_clipping(engine, dtype, seed)
+
+
+def _check_clipping(engine: Engine, dtype: str, seed: int) -> Check:
+    """Compare a clipped gradient with that which is not, scaled: which others have checked."""
+    network, parameters, X, y = _problem((30, 40, 6), 60, dtype, seed)
+    samples = prepare(X)
+    _, whole = engine.gradient(network, parameters, samples, y)
+    norm = np.sqrt(np.square(_exact(whole)).sum())
+    limit = float(norm) / 3
+    _, clipped = engine.gradient(
+        network, parameters, samples, y, objective=Objective(clip_norm=limit)
+    )
+    # the factor is rounded, and so is each product; the norm is summed in float64
+    u = UNIT_ROUNDOFF[dtype]
+    bound = (2 * u + g(whole.size, UNIT_ROUNDOFF["float64"])) * np.abs(whole) / 3
+    return Check("clipping", dtype, _share(clipped, _exact(whole) * (limit / norm), bound), 1.0)
 
 
 def _train(
@@ -467,6 +510,14 @@ def _everything(
         samples = prepare(X, layout=layout)
         loss, gradient = engine.gradient(network, parameters, samples, y)
         found += [gradient, engine.predict(network, parameters, samples), np.array(loss)]
+    for output, objective in EXTRAS:
+        network, theta, X, y = _problem((9, 21, 5), 300, dtype, seed, "tanh", density, output)
+        state = optimizer.initialize(theta)
+        losses = engine.train(
+            network, theta, state, prepare(X, layout=layout), y, np.arange(300), batch_size=140,
+            learning_rates=rate, objective=objective,
+        )  # fmt: skip
+        found += [theta.vector, *state.moments, losses]
     return found
 
 

@@ -4,6 +4,7 @@ A ``Run`` lays out its arrays as for training; then compiled code does one phase
 """
 
 from functools import cache
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:
                 for part in range(parts):
                     begin, end = n * part // parts, n * (part + 1) // parts
                     if which == BACKWARD:
-                        backward(tile, a, begin, end)
+                        backward(tile, ZERO, a, begin, end, ZERO, ZERO)
                         continue
                     if a.run[0].skips:
                         forward_rows(tile, ZERO, a, span(a.order, begin, end - begin), begin)
@@ -60,7 +61,7 @@ def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:
                         Z[k] = source[k]
                     loss_and_delta(
                         Z, output.stride, m, output.fan_out, scratch, span(a.labels, i, m),
-                        span(a.shares, i, m), span(a.sample_losses, i, m),
+                        span(a.shares, i, m), span(a.sample_losses, i, m), 0.0, 0.0, inf,
                     )  # fmt: skip
             else:
                 for layer in range(a.layers.size):

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastnn.checks import (
     check_count,
     check_instance,
-    check_labels,
     check_layout,
     check_learning_rates,
     check_order,
@@ -19,6 +18,8 @@ from fastnn.checks import (
     check_sample_weight,
     check_samples,
     check_state,
+    check_step,
+    check_targets,
 )
 from fastnn.errors import DivergedError
 from fastnn.fused.plan import GRADIENT, PREDICT, TRAIN, UPDATE, plain
@@ -73,7 +74,7 @@ class FusedEngine:
         *,
         out: Array | None = None,
     ) -> Array:
-        """Return class probabilities; see ``Engine.predict``."""
+        """Return what the network puts out; see ``Engine.predict``."""
         samples = check_samples(network, parameters, X)
         shape = (samples.n_samples, network.n_outputs)
         if out is None:
@@ -95,10 +96,11 @@ class FusedEngine:
         *,
         objective: Objective = Objective(),
         sample_weight: ArrayLike | None = None,
+        step: int = 0,
     ) -> tuple[float, Array]:
         """Return the loss over all rows of X, and its gradient; see ``Engine.gradient``."""
         samples = check_samples(network, parameters, X, once=False)
-        labels = check_labels(y, samples.n_samples, network.n_outputs)
+        labels = check_targets(y, samples.n_samples, network, parameters.dtype)
         weights = check_sample_weight(sample_weight, samples.n_samples)
         check_instance("objective", objective, Objective)
         gradient = np.zeros_like(parameters.vector)
@@ -112,6 +114,7 @@ class FusedEngine:
             weights=weights,
             batch_size=samples.n_samples,
             rates=np.zeros(1),
+            step=check_step(step),
             objective=objective,
             result=gradient,
         )
@@ -160,7 +163,7 @@ class FusedEngine:
     ) -> NDArray[np.float64]:
         """Train on the mini-batches that ``order`` spells out, in place; see ``Engine.train``."""
         samples = check_samples(network, parameters, X, once=False)
-        labels = check_labels(y, samples.n_samples, network.n_outputs)
+        labels = check_targets(y, samples.n_samples, network, parameters.dtype)
         weights = check_sample_weight(sample_weight, samples.n_samples)
         check_instance("objective", objective, Objective)
         indices = check_order(order, samples.n_samples)

@@ -10,6 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastnn.fused.elementary import emit_exp, emit_log, logistic, tanh
+from fastnn.fused.outputs import limited
 from fastnn.fused.plan import ABREAST, LOGISTIC, RELU, TANH
 from fastnn.fused.vectors import INT32, INT64, Value, address, inner, loop, span
 
@@ -26,18 +27,20 @@ def activate(kind, Z):
 
 
 @inner
-def multiply_by_slope(kind, delta, A):
-    """Multiply by the activation's slope, which its output A tells."""
+def multiply_by_slope(kind, delta, A, keep):
+    """Multiply by the activation's slope, which its output, A times ``keep``, tells."""
     zero, one = A.dtype.type(0), A.dtype.type(1)
     if kind == RELU:
         for i in range(A.size):
             delta[i] = delta[i] if A[i] > zero else zero
     elif kind == TANH:
         for i in range(A.size):
-            delta[i] *= one - A[i] * A[i]
+            value = A[i] * keep
+            delta[i] *= one - value * value
     elif kind == LOGISTIC:
         for i in range(A.size):
-            delta[i] *= A[i] * (one - A[i])
+            value = A[i] * keep
+            delta[i] *= value * (one - value)
 
 
 @intrinsic
@@ -102,24 +105,38 @@ def softmax(_, values, Z, stride, n, n_classes, scratch):
 
 
 @inner
-def loss_and_delta(Z, stride, n, n_classes, scratch, y, shares, losses):
+def loss_and_delta(Z, stride, n, n_classes, scratch, y, shares, losses, smoothing, least, most):
     """Turn n <= 16 rows of logits into the slopes of the loss by them, in place.
 
     ``y`` holds the labels and ``shares`` each sample's part in the batch's mean; ``losses``
-    receives what each adds to the batch's loss.
+    receives what each adds to the batch's loss, which is between ``least`` and ``most`` before.
     """
-    one = Z.dtype.type(1)
+    real = Z.dtype.type
+    each, one = real(smoothing / n_classes), real(1)
+    right = real(one - real(smoothing)) + each if smoothing > 0 else one
     softmax(Z, address(Z, 0), stride, n, n_classes, address(scratch, 0))
     log_sums = span(scratch, n_classes * ABREAST, ABREAST)
     largest = span(scratch, (n_classes + 1) * ABREAST, ABREAST)
     for s in range(n):
         z = span(Z, s * stride, n_classes)
         # from the logits: the probability may have rounded to 0
-        losses[s] = shares[s] * (log_sums[s] - (z[y[s]] - largest[s]))
-        share = Z.dtype.type(shares[s])
+        loss = limited(log_sums[s] - (z[y[s]] - largest[s]), real(least), real(most))
+        if smoothing > 0:
+            loss -= each * sum_above(z, z[y[s]])
+        losses[s] = shares[s] * loss
+        share = real(shares[s])
         for j in range(n_classes):
-            z[j] = span(scratch, j * ABREAST, ABREAST)[s] * share
-        z[y[s]] = (span(scratch, y[s] * ABREAST, ABREAST)[s] - one) * share
+            z[j] = (span(scratch, j * ABREAST, ABREAST)[s] - each) * share
+        z[y[s]] = (span(scratch, y[s] * ABREAST, ABREAST)[s] - right) * share
+
+
+@inner
+def sum_above(z, level):
+    """Return the sum of z_j - level."""
+    total = z.dtype.type(0)
+    for j in range(z.size):
+        total += z[j] - level
+    return total
 
 
 @inner

@@ -27,7 +27,7 @@ BLOCK = 96
 # Samples side by side in the head; vectors of any width up to this divide it.
 ABREAST = 16
 
-# Weights whose squares are added up at a time.
+# Weights, or numbers of a gradient, whose squares are added up at a time.
 SQUARES = 4096
 
 # What a thread does in a run.
@@ -35,6 +35,9 @@ TRAIN, GRADIENT, PREDICT, UPDATE = range(4)
 
 ACTIVATION = {"identity": 0, "relu": 1, "tanh": 2, "logistic": 3}
 IDENTITY, RELU, TANH, LOGISTIC = range(4)
+
+OUTPUT = {"softmax": 0, "logistic": 1, "identity": 2, "exp": 3}
+SOFTMAX_OUTPUT, LOGISTIC_OUTPUT, IDENTITY_OUTPUT, EXP_OUTPUT = range(4)
 
 PLAIN, MOMENTUM, NESTEROV, ADAM = range(4)
 
@@ -77,6 +80,7 @@ RUN = np.dtype(
         ("batch_size", np.int64),
         ("group", np.int64),
         ("activation", np.int64),
+        ("output", np.int64),
         ("optimizer", np.int64),
         ("step", np.int64),  # updates made so far
         ("by_chunks", np.int64),  # threads take whole chunks: see program.py
@@ -114,6 +118,14 @@ RUN = np.dtype(
         ("epsilon", np.float64),
         ("weight_decay", np.float64),
         ("alpha", np.float64),
+        ("smoothing", np.float64),
+        ("like_sklearn", np.int64),
+        ("least_loss", np.float64),  # what the loss by a probability is limited to
+        ("most_loss", np.float64),
+        ("dropout", np.float64),
+        ("dropout_limit", np.int64),  # units whose bits are less are dropped
+        ("dropout_seed", np.int64),
+        ("clip_norm", np.float64),  # 0 where nothing is clipped
         ("scale", np.float64),  # of X
         ("tiny", np.float64),  # the smallest normal number of the parameters' dtype
     ]
@@ -131,7 +143,8 @@ class Arrays(NamedTuple):
     parameters: NDArray[np.floating]
     moment_1: NDArray[np.floating]  # velocity, or Adam's m
     moment_2: NDArray[np.floating]  # Adam's v
-    y: NDArray[np.int64]
+    y: NDArray[np.int64]  # labels; empty where the output is no softmax
+    targets: NDArray[np.floating]  # rows of them, flat, where it is none
     order: NDArray[np.int64]
     weights: NDArray[np.float64]  # of the samples; empty where all are 1
     rates: NDArray[np.float64]  # one per batch
@@ -141,10 +154,11 @@ class Arrays(NamedTuple):
     workspace: NDArray[np.floating]
     addresses: NDArray[np.int64]
     samples: NDArray[np.int64]  # to predict at hand: which row of X
-    labels: NDArray[np.int64]  # of the group at hand
+    labels: NDArray[np.int64]  # of the group at hand; or their rows of the targets
     shares: NDArray[np.float64]
     sample_losses: NDArray[np.float64]  # of the batch at hand
-    squares: NDArray[np.float64]
+    squares: NDArray[np.float64]  # of the weights
+    gradient_squares: NDArray[np.float64]
     splits: NDArray[np.int64]  # each thread's own: its part of the entries of each sample
     cuts: NDArray[np.int64]  # the columns of X, shared out between the threads
     places: NDArray[np.int32]  # beside the entries: their columns
@@ -158,11 +172,13 @@ ARRAY_DTYPES: dict[str, Any] = {
     "run": RUN,
     "layers": LAYER,
     **dict.fromkeys(("parameters", "moment_1", "moment_2")),
-    **dict.fromkeys(("y", "order"), np.int64),
+    "y": np.int64,
+    "targets": None,
+    "order": np.int64,
     **dict.fromkeys(("weights", "rates", "losses"), np.float64),
     **dict.fromkeys(("result", "partials", "workspace")),
     **dict.fromkeys(("addresses", "samples", "labels"), np.int64),
-    **dict.fromkeys(("shares", "sample_losses", "squares"), np.float64),
+    **dict.fromkeys(("shares", "sample_losses", "squares", "gradient_squares"), np.float64),
     **dict.fromkeys(("splits", "cuts"), np.int64),
     **dict.fromkeys(("places", "marks"), np.int32),
     **dict.fromkeys(("noted", "control"), np.int64),
@@ -213,6 +229,7 @@ class Plan(NamedTuple):
     shares: NDArray[np.float64]
     sample_losses: NDArray[np.float64]
     squares: NDArray[np.float64]
+    gradient_squares: NDArray[np.float64]
     splits: NDArray[np.int64]
     places: NDArray[np.int32]
     marks: NDArray[np.int32]
@@ -289,6 +306,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         "n_features": network.n_features,
         "group": rows,
         "activation": ACTIVATION[network.activation],
+        "output": OUTPUT[network.output],
         "by_chunks": room.chunks > 0,
         "skips": room.longest > 0,
         "entries": entries,
@@ -322,6 +340,7 @@ def make_plan(network: Network, tile: Tile, room: Room) -> Plan:
         shares=scratch(rows, np.float64),
         sample_losses=scratch(room.batch_size, np.float64),
         squares=scratch(squares, np.float64),
+        gradient_squares=scratch(-(-parameter // SQUARES), np.float64),
         splits=scratch(2 * rows * members if lists_size else 0, np.int64),
         places=scratch(members * entries_size, np.int32),
         marks=np.zeros(members * marks_size, np.int32),

@@ -1,6 +1,7 @@
 """The kernels one by one, for proofs: the same code as in a run, called from Python."""
 
 from functools import cache
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def _head(Z, n_classes, y, shares, losses, scratch):
         n = min(ABREAST, y.size - i)
         loss_and_delta(
             span(Z, i * n_classes, n * n_classes), n_classes, n, n_classes, scratch,
-            span(y, i, n), span(shares, i, n), span(losses, i, n),
+            span(y, i, n), span(shares, i, n), span(losses, i, n), 0.0, 0.0, inf,
         )  # fmt: skip
 
 

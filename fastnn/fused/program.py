@@ -12,6 +12,9 @@ a thread instead takes whole chunks, forward, back and to their part of the grad
 first cache; after the meeting, each adds up its share of the parameters in the order of the chunks.
 That is the same sum, so the bits are the same.
 
+A gradient that is clipped is stored whole first. All meet, add up the squares of their parts, meet
+again, and each moves its share of the parameters.
+
 What every thread computes for itself, such as the loss of the batch after the first meeting, is the
 same for all, and so they all decide alike whether to go on.
 """
@@ -46,8 +49,10 @@ from fastnn.fused.vectors import ONE, address, inlined, inner, span
 from fastnn.fused.weights import (
     gradient_of_chunk,
     move_by_partials,
+    move_clipped,
     move_weights,
     refresh_panels,
+    square_gradient,
     square_weights,
     sum_in_order,
 )
@@ -110,7 +115,7 @@ def loss_of(a, size, total):
 
 
 @inlined
-def take_chunks(tile, member, members, a, start, size, total):
+def take_chunks(tile, member, members, a, start, size, total, updates):
     """Take one thread's share of a batch's chunks forward, back and to their gradients."""
     place = member * CHUNK
     first, last = share((size + CHUNK - 1) // CHUNK, ONE, member, members)
@@ -118,7 +123,7 @@ def take_chunks(tile, member, members, a, start, size, total):
         begin = chunk * CHUNK
         n = min(CHUNK, size - begin)
         offset = begin - place
-        propagate(tile, member, a, start + offset, offset, place, place + n, total)
+        propagate(tile, member, a, start + offset, offset, place, place + n, total, updates)
         gradient_of_chunk(tile, member, a, place, n, chunk * a.parameters.size)
 
 
@@ -136,6 +141,7 @@ def train(tile, member, members, a):
         total = weight_of(a, start, size)
         loss, stopping = 0.0, False
         if total > 0:
+            updates = run.step + steps
             steps += 1
             step = step_of(run, a.parameters, a.rates[batch], run.step + steps)
             if run.alpha > 0:
@@ -145,10 +151,10 @@ def train(tile, member, members, a):
                 n = min(group_size, size - group)
                 ends = group + n == size
                 if run.by_chunks:
-                    take_chunks(tile, member, members, a, start, size, total)
+                    take_chunks(tile, member, members, a, start, size, total, updates)
                 else:
                     first, last = share(n, ONE if run.skips else tile.height, member, members)
-                    propagate(tile, member, a, start + group, group, first, last, total)
+                    propagate(tile, member, a, start + group, group, first, last, total, updates)
                 if member == 0:
                     a.control[STOP_SEEN] = load_atomically(address(a.control, STOP))
                 meet(counter, meeting + 1, members)
@@ -161,6 +167,7 @@ def train(tile, member, members, a):
                             a.control[STATUS] = DIVERGED
                         meet(counter, meeting + 2, members)  # all have read what they need
                         return
+                clips = run.clip_norm > 0
                 refreshes = run.mode == TRAIN and batch + 1 < a.losses.size
                 if run.by_chunks:
                     chunks = (size + CHUNK - 1) // CHUNK
@@ -177,10 +184,16 @@ def train(tile, member, members, a):
                         ends,
                         total,
                         step,
-                        refreshes,
+                        refreshes and not clips,
                     )
                 meeting += 2
                 meet(counter, meeting, members)
+                if clips and ends:
+                    square_gradient(member, members, a)
+                    meet(counter, meeting + 1, members)
+                    move_clipped(tile, member, members, a, step, refreshes)
+                    meeting += 2
+                    meet(counter, meeting, members)
         if member == 0:
             a.losses[batch] = loss
             a.control[BATCHES] = batch + 1

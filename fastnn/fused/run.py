@@ -1,6 +1,7 @@
 """One run of the compiled program: its arrays, how many threads it is worth, and their start."""
 
 from collections.abc import Sequence
+from math import inf, log, log1p
 from threading import Event
 from typing import Any, ClassVar
 
@@ -194,7 +195,7 @@ class Run:
         optimizer: Optimizer | None = None,
         step: int = 0,
         X: Input | None = None,
-        y: NDArray[np.intp] | None = None,
+        y: NDArray[Any] | None = None,
         order: NDArray[np.intp] | None = None,
         n_samples: int = 0,
         weights: NDArray[np.float64] | None = None,
@@ -213,6 +214,11 @@ class Run:
         self.rates, self.objective, self.result = rates, objective, result
         self.losses = np.empty(-(-self.n_samples // self.batch_size) if order is not None else 0)
         self.control = np.zeros(CONTROL_SIZE, np.int64)
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether y holds numbers, and no class indices."""
+        return self.network.output != "softmax"
 
     @property
     def batches(self) -> int:
@@ -252,10 +258,16 @@ class Run:
             return Room(BLOCK * members, members, 0, 0, False, expands, longest)
         chunks = -(-self.batch_size // CHUNK)
         even = chunks % members == 0 or chunks >= 2 * members  # no thread is left without work
-        if even and not longest and 1 < chunks <= MANY_GRADIENTS // self.parameters.size:
+        clips = self.objective.clip_norm is not None
+        if (
+            even
+            and not longest
+            and not clips
+            and 1 < chunks <= MANY_GRADIENTS // self.parameters.size
+        ):
             return Room(CHUNK * members, members, self.batch_size, chunks, False, expands)
         group = min(self.batch_size, GROUP)
-        whole = self.batch_size > group
+        whole = clips or self.batch_size > group
         if self.X is not None and longest:
             whole = whole or self._moves_all() or (chunks > 1 and not self.X.is_thin)
         return Room(group, members, self.batch_size, 0, whole, expands, longest)
@@ -278,7 +290,8 @@ class Run:
             parameters=self.parameters,
             moment_1=moments[0],
             moment_2=moments[1] if len(self.moments) > 1 else none,
-            y=NO_INTEGERS if self.y is None else readable(self.y),
+            y=NO_INTEGERS if self.y is None or self.has_targets else readable(self.y),
+            targets=none if self.y is None or not self.has_targets else readable(self.y),
             order=NO_INTEGERS if self.order is None else readable(self.order),
             weights=NO_DOUBLES if self.weights is None else readable(self.weights),
             rates=NO_DOUBLES if self.rates is None else readable(self.rates),
@@ -292,6 +305,7 @@ class Run:
             shares=plan.shares,
             sample_losses=plan.sample_losses,
             squares=plan.squares,
+            gradient_squares=plan.gradient_squares,
             splits=plan.splits,
             cuts=NO_INTEGERS if self.X is None else self.X.cuts(members, self._moves_all()),
             places=plan.places,
@@ -303,16 +317,26 @@ class Run:
     def _moves_all(self) -> bool:
         """Whether weights move also where their gradient is zero."""
         plain = isinstance(self.optimizer, SGD) and not self.optimizer.momentum
-        return not plain or self.objective.alpha > 0
+        objective = self.objective
+        return not plain or objective.alpha > 0 or objective.clip_norm is not None
 
     def _settings(self) -> dict[str, float]:
         """Return what compiled code needs to know besides the plan and the step."""
-        optimizer = self.optimizer
+        optimizer, objective = self.optimizer, self.objective
+        eps = float(np.finfo(self.parameters.dtype).eps)
         settings = {
             "mode": self.mode,
             "n_samples": self.n_samples,
             "batch_size": self.batch_size,
-            "alpha": self.objective.alpha,
+            "alpha": objective.alpha,
+            "smoothing": objective.label_smoothing,
+            "like_sklearn": objective.like_sklearn,
+            "least_loss": -log1p(-eps) if objective.like_sklearn else 0.0,
+            "most_loss": -log(eps) if objective.like_sklearn else inf,
+            "dropout": objective.dropout,
+            "dropout_limit": round(objective.dropout * 2**32),
+            "dropout_seed": int(np.uint64(objective.dropout_seed).astype(np.int64)),
+            "clip_norm": objective.clip_norm or 0.0,
         }
         if isinstance(optimizer, SGD):
             kind = MOMENTUM if optimizer.momentum else PLAIN

@@ -7,7 +7,18 @@ the rows of each layer's input are: those of X anywhere in memory, all others in
 from fastnn.fused.barrier import add_atomically
 from fastnn.fused.dense import multiply_rows, pack_rows
 from fastnn.fused.head import activate, loss_and_delta, multiply_by_slope, probabilities
-from fastnn.fused.plan import ABREAST, BLOCK, CHUNK, NEXT, NOT_FINITE, RELU, STATUS
+from fastnn.fused.outputs import losses_and_slopes, put_out
+from fastnn.fused.philox import drop
+from fastnn.fused.plan import (
+    ABREAST,
+    BLOCK,
+    CHUNK,
+    NEXT,
+    NOT_FINITE,
+    RELU,
+    SOFTMAX_OUTPUT,
+    STATUS,
+)
 from fastnn.fused.sparse import forward_rows, request_next, write_row
 from fastnn.fused.vectors import NO, address, inner, span, view
 
@@ -18,24 +29,55 @@ def forward(tile, a, first, last):
 
     Where the first layer skips zeros, its Z is there already.
     """
-    kind, output = a.run[0].activation, a.layers.size - 1
     for l in range(a.layers.size):
-        layer = a.layers[l]
-        if l > 0 or not a.run[0].skips:
-            multiply_rows(
-                tile, address(a.addresses, layer.rows), first, last, layer.fan_in,
-                address(a.workspace, layer.W_panels), layer.fan_out, kind == RELU and l < output,
-                address(a.workspace, layer.A), layer.stride,
-            )  # fmt: skip
-        if l < output and kind != RELU:
-            A = span(a.workspace, layer.A + first * layer.stride, (last - first) * layer.stride)
-            activate(kind, A)
+        forward_layer(tile, a, l, first, last)
 
 
 @inner
-def backward(tile, a, first, last):
-    """delta_{l-1} = (delta_l W_l^T) * activation'(Z_{l-1}), for the places first .. last-1."""
+def forward_with_dropout(tile, member, a, first, last, offset, updates):
+    """Do as ``forward``, with dropout after each hidden layer.
+
+    The sample at place i is number ``offset + i`` of its batch, after so many ``updates``.
+    """
+    for l in range(a.layers.size):
+        forward_layer(tile, a, l, first, last)
+        if l < a.layers.size - 1:
+            drop_rows(member, a, l, a.layers[l].A, first, last, offset, updates)
+
+
+@inner
+def drop_rows(member, a, l, place, first, last, offset, updates):
+    """Drop units of layer l in the rows first .. last-1 from a place in the workspace on."""
+    run, layer = a.run[0], a.layers[l]
+    scratch = address(a.workspace, run.head + member * run.head_size)  # the head's is free now
+    for i in range(first, last):
+        values = span(a.workspace, place + i * layer.stride, layer.fan_out)
+        drop(run, l, offset + i, updates, values, scratch)
+
+
+@inner
+def forward_layer(tile, a, l, first, last):
+    """Compute one layer's A, or the logits."""
+    kind, output, layer = a.run[0].activation, a.layers.size - 1, a.layers[l]
+    if l > 0 or not a.run[0].skips:
+        multiply_rows(
+            tile, address(a.addresses, layer.rows), first, last, layer.fan_in,
+            address(a.workspace, layer.W_panels), layer.fan_out, kind == RELU and l < output,
+            address(a.workspace, layer.A), layer.stride,
+        )  # fmt: skip
+    if l < output and kind != RELU:
+        A = span(a.workspace, layer.A + first * layer.stride, (last - first) * layer.stride)
+        activate(kind, A)
+
+
+@inner
+def backward(tile, member, a, first, last, offset, updates):
+    """delta_{l-1} = (delta_l W_l^T) * activation'(Z_{l-1}), for the places first .. last-1.
+
+    With dropout, see ``forward_with_dropout``, its factors are on top.
+    """
     run = a.run[0]
+    keep = a.workspace.dtype.type(1.0 - run.dropout)
     for l in range(a.layers.size - 1, 0, -1):
         layer, below = a.layers[l], a.layers[l - 1]
         multiply_rows(
@@ -45,7 +87,9 @@ def backward(tile, a, first, last):
         )  # fmt: skip
         place, n = first * below.stride, (last - first) * below.stride
         A, delta = span(a.workspace, below.A + place, n), span(a.workspace, below.delta + place, n)
-        multiply_by_slope(run.activation, delta, A)
+        multiply_by_slope(run.activation, delta, A, keep)
+        if run.dropout > 0:
+            drop_rows(member, a, l - 1, below.delta, first, last, offset, updates)
 
 
 @inner
@@ -79,36 +123,47 @@ def find_samples(tile, a, start, first, last, total):
     for i in range(first, last):
         sample = a.order[start + i]
         find_row(tile, a, i, sample)
-        a.labels[i] = a.y[sample]
+        a.labels[i] = a.y[sample] if a.run[0].output == SOFTMAX_OUTPUT else sample
         a.shares[i] = (a.weights[sample] if a.weights.size else 1.0) / total
 
 
 @inner
-def propagate(tile, member, a, start, offset, first, last, total):
+def propagate(tile, member, a, start, offset, first, last, total, updates):
     """Take the samples ``order[start + first:start + last]`` forward and back.
 
-    They stand at the places first .. last-1. What each adds to the loss is noted from
-    ``offset + first`` on; ``total`` is the batch's weight.
+    They stand at the places first .. last-1, and are ``offset + first`` and so on in their batch.
+    What each adds to the loss is noted from there on; ``total`` is the batch's weight, and
+    ``updates`` how many were made before it.
     """
-    output = a.layers[a.layers.size - 1]
-    scratch = span(a.workspace, a.run[0].head + member * a.run[0].head_size, a.run[0].head_size)
+    run, output = a.run[0], a.layers[a.layers.size - 1]
+    scratch = span(a.workspace, run.head + member * run.head_size, run.head_size)
     parts = (last - first + BLOCK - 1) // BLOCK
     for part in range(parts):
         begin = first + (last - first) * part // parts
         end = first + (last - first) * (part + 1) // parts
         find_samples(tile, a, start, begin, end, total)
-        if a.run[0].skips:
+        if run.skips:
             samples = span(a.order, start + begin, end - begin)
             forward_rows(tile, member, a, samples, begin)
-        forward(tile, a, begin, end)
+        if run.dropout > 0:
+            forward_with_dropout(tile, member, a, begin, end, offset, updates)
+        else:
+            forward(tile, a, begin, end)
         for i in range(begin, end, ABREAST):
             n = min(ABREAST, end - i)
-            loss_and_delta(
-                span(a.workspace, output.A + i * output.stride, n * output.stride), output.stride,
-                n, output.fan_out, scratch, span(a.labels, i, n), span(a.shares, i, n),
-                span(a.sample_losses, offset + i, n),
-            )  # fmt: skip
-        backward(tile, a, begin, end)
+            Z = span(a.workspace, output.A + i * output.stride, n * output.stride)
+            y, shares = span(a.labels, i, n), span(a.shares, i, n)
+            losses = span(a.sample_losses, offset + i, n)
+            if run.output == SOFTMAX_OUTPUT:
+                loss_and_delta(
+                    Z, output.stride, n, output.fan_out, scratch, y, shares, losses,
+                    run.smoothing, run.least_loss, run.most_loss,
+                )  # fmt: skip
+            else:
+                losses_and_slopes(
+                    run, Z, output.stride, n, output.fan_out, a.targets, y, shares, losses
+                )
+        backward(tile, member, a, begin, end, offset, updates)
         for l in range(a.layers.size):
             pack_slopes(tile, a, l, begin, end)
     if a.run[0].skips:
@@ -144,7 +199,12 @@ def predict(tile, member, members, a):
             m = min(ABREAST, n - i)
             Z = span(a.workspace, output.A + (place + i) * output.stride, m * output.stride)
             out = span(a.result, (begin + i) * output.fan_out, m * output.fan_out)
-            probabilities(Z, output.stride, m, output.fan_out, scratch, out)
+            if run.output == SOFTMAX_OUTPUT:
+                probabilities(Z, output.stride, m, output.fan_out, scratch, out)
+            else:
+                for s in range(m):
+                    z = span(Z, s * output.stride, output.fan_out)
+                    put_out(run.output, z, span(out, s * output.fan_out, output.fan_out))
             if run.is_packed and not all_finite(out):  # X was finite: the network overflows
                 a.control[STATUS] = NOT_FINITE
         begin += BLOCK

@@ -318,7 +318,7 @@ def move_touched(tile, member, a, start, n, adds, ends, total, step):
     """
     run = a.run[0]
     penalty = run.alpha / total
-    rests = step.optimizer == PLAIN and not penalty > 0
+    rests = step.optimizer == PLAIN and not penalty > 0 and not run.clip_norm > 0
     straight = a.result.size != a.parameters.size
     noted, size = a.noted[member] if adds else ZERO, n if run.is_thin else CHUNK
     for place in range(0, n, size):

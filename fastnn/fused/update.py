@@ -87,11 +87,14 @@ def normal(step, x):
 
 @hot
 def use(step, a, first, gradient, penalty):
-    """Add ``penalty`` times the parameters to their gradient, and move them or keep it."""
+    """Add ``penalty`` times the parameters to their gradient, and move them or keep it.
+
+    It is kept where it is the result, or has to be whole before it is clipped.
+    """
     if penalty > 0:
         theta = span(a.parameters, first, gradient.size)
         add_multiple(gradient, a.parameters.dtype.type(penalty), theta)
-    if a.run[0].mode == GRADIENT:
+    if a.run[0].mode == GRADIENT or a.run[0].clip_norm > 0:
         copy(span(a.result, first, gradient.size), gradient)
     else:
         move(step, a, first, gradient)

@@ -3,12 +3,14 @@
 A bias is the weight of an input that is always 1, and its gradient is computed as such.
 """
 
+from math import sqrt
+
 from fastnn.fused.dense import block_stride, correlate_rows, pack_block, pack_rows, vectors_for
-from fastnn.fused.plan import CHUNK, PREDICT, SQUARES
+from fastnn.fused.plan import CHUNK, GRADIENT, PREDICT, SQUARES
 from fastnn.fused.share import share
 from fastnn.fused.sparse import move_touched
 from fastnn.fused.tiles import turn, turn_rest
-from fastnn.fused.update import use
+from fastnn.fused.update import move, use
 from fastnn.fused.vectors import NO, ONE, ZERO, address, inner, span
 
 
@@ -222,6 +224,43 @@ def square_weights(member, members, a):
             W = span(a.parameters, layer.W + u * SQUARES, min(n - u * SQUARES, SQUARES))
             a.squares[unit + u] = sum_of_squares(W)
         unit += units
+
+
+@inner
+def square_gradient(member, members, a):
+    """Note the sums of squares of one thread's share of the gradient."""
+    size = a.parameters.size
+    first, last = share(a.gradient_squares.size, ONE, member, members)
+    for u in range(first, last):
+        part = span(a.result, u * SQUARES, min(size - u * SQUARES, SQUARES))
+        a.gradient_squares[u] = sum_of_squares(part)
+
+
+@inner
+def move_clipped(tile, member, members, a, step, refreshes):
+    """Scale one thread's share of the gradient, if its norm is too large, and use it."""
+    norm = sqrt(sum_in_order(a.gradient_squares))
+    factor = a.result.dtype.type(a.run[0].clip_norm / norm if norm > a.run[0].clip_norm else 1.0)
+    for l in range(a.layers.size):
+        layer = a.layers[l]
+        first, last = share(layer.fan_in, tile.height, member, members)
+        move_scaled(
+            a, step, layer.W + first * layer.fan_out, (last - first) * layer.fan_out, factor
+        )
+        first, last = share(layer.fan_out, tile.width, member, members)
+        move_scaled(a, step, layer.b + first, last - first, factor)
+        if refreshes:
+            refresh_panels(tile, member, members, a, l)
+
+
+@inner
+def move_scaled(a, step, first, n, factor):
+    """Scale n numbers of the gradient, and move their parameters unless it is the result."""
+    gradient = span(a.result, first, n)
+    for i in range(n):
+        gradient[i] *= factor
+    if a.run[0].mode != GRADIENT:
+        move(step, a, first, gradient)
 
 
 @inner
