@@ -35,6 +35,7 @@ LAYERS = [
     "plot",
     "verification",
     "dropin",
+    "logs",
     "estimators",
     "training",
     "training_data",

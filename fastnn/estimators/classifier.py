@@ -1,7 +1,7 @@
 """``fastnn.MLPClassifier``."""
 
 from numbers import Real
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from fastnn.estimators.on_engine import OnEngine
 class MLPClassifier(OnEngine, SklearnMLPClassifier):  # type: ignore[misc]
     """Multilayer perceptron classifier."""
 
-    _parameter_constraints = {
+    _sklearn_class = SklearnMLPClassifier
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **SklearnMLPClassifier._parameter_constraints,
         **OnEngine._beyond_constraints,
         "class_weight": [dict, list, StrOptions({"balanced"}), None],

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from fastnn.errors import InputError
 from fastnn.estimators.kept import Kept, pack
 from fastnn.estimators.rates import OWN_RATES, make_optimizer
 from fastnn.network import Parameters
@@ -33,7 +32,6 @@ def to_sklearn(estimator: Any, kind: type) -> Any:
 
 def from_sklearn(kind: type[Estimator], theirs: Any, settings: dict[str, Any]) -> Estimator:
     """Return an estimator of ``kind``, with more settings than scikit-learn knows."""
-    base = kind.__mro__[-1]
     ours: Any = kind(**{**theirs.get_params(deep=False), **settings})
     _copy_attributes(theirs, ours)
     if hasattr(theirs, "coefs_"):
@@ -76,7 +74,7 @@ def _their_optimizer(ours: Any, theirs: Any) -> Any:
 def _our_optimizer(theirs: Any, ours: Any) -> Any:
     dtype = np.result_type(*theirs.coefs_, np.float32)
     arrays = [*ours.coefs_, *ours.intercepts_]
-    network, parameters = pack(ours.activation, ours.out_activation_, dtype, arrays)
+    parameters = pack(ours.activation, ours.out_activation_, dtype, arrays)[1]
     optimizer, given = make_optimizer(ours, parameters), theirs._optimizer
     lists = (given.velocities,) if ours.solver == "sgd" else (given.ms, given.vs)
     for moment, arrays in zip(optimizer.state.moments, lists, strict=False):

@@ -73,12 +73,13 @@ class Kept:
             self._predictor is not None
             and len(arrays) == len(self._arrays)
             and all(map(is_, arrays, self._arrays))
-            and all([(live == seen).all() for live, seen in self._bits])
+            and all((live == seen).all() for live, seen in self._bits)
         )
 
     def _pack(self, key: tuple[Any, ...], arrays: list[Array]) -> None:
         self._predictor, engine = None, self._engine
-        network, parameters = pack(*key, arrays)
+        activation, output, dtype = key
+        network, parameters = pack(activation, output, dtype, arrays)
         self._predictor = engine.predictor(network, parameters, FEW)  # type: ignore[union-attr]
         self._key, self._arrays = key, arrays
         self._bits = [(_bits(array), _bits(array.copy())) for array in arrays]

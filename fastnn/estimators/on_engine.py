@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from fastnn.checks import check_targets
 from fastnn.engine import ENGINES
 from fastnn.errors import InputError
+from fastnn.estimators.exchange import from_sklearn, to_sklearn
 from fastnn.estimators.kept import Kept
 from fastnn.estimators.predicting import Predicting
 from fastnn.estimators.rates import OWN_RATES, make_optimizer
@@ -64,7 +65,9 @@ class Task:
 class OnEngine(Predicting, CallbackSupportMixin):  # type: ignore[misc]
     """The passes of scikit-learn's ``BaseMultilayerPerceptron``, on an engine."""
 
-    _beyond_constraints = {
+    _sklearn_class: ClassVar[type]
+    validation_loss_curve_: list[float] | None
+    _beyond_constraints: ClassVar[dict[str, Any]] = {
         "learning_rate": [StrOptions({*OWN_RATES, *SCHEDULES}), callable],
         "engine": [StrOptions(set(ENGINES)), HasMethods(["predict", "gradient", "train"])],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
@@ -79,7 +82,7 @@ class OnEngine(Predicting, CallbackSupportMixin):  # type: ignore[misc]
 
     # --- fit --------------------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(
         self,
         X: Any,
@@ -305,3 +308,43 @@ class OnEngine(Predicting, CallbackSupportMixin):  # type: ignore[misc]
         slopes = Parameters(network.layer_sizes, gradient)
         parts = (*slopes.weights, *slopes.biases)
         return loss, np.concatenate([part.ravel() for part in parts])
+
+    # --- scikit-learn's own objects ---------------------------------------------------------------
+
+    def to_sklearn(self) -> Any:
+        """Return scikit-learn's own object with the same settings and fitted attributes.
+
+        Settings that scikit-learn does not have are left out, and a learning-rate schedule becomes
+        "constant"; the optimizer's moments are kept, for its ``partial_fit``.
+
+        Returns
+        -------
+        estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
+        """
+        return to_sklearn(self, self._sklearn_class)
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any, **settings: Any) -> Self:
+        """Return an estimator with the settings and fitted attributes of scikit-learn's own.
+
+        Parameters
+        ----------
+        estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
+        **settings
+            Parameters of this class that are to differ, such as ``n_threads``.
+
+        Returns
+        -------
+        estimator : MLPClassifier or MLPRegressor
+
+        Raises
+        ------
+        InputError
+            If it is an object of another class.
+        """
+        if not isinstance(estimator, cls._sklearn_class):
+            raise InputError(
+                f"estimator is {type(estimator).__name__}; expected scikit-learn's "
+                f"{cls._sklearn_class.__name__}"
+            )
+        return from_sklearn(cls, estimator, settings)

@@ -16,7 +16,17 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 class Predicting:
     """What an estimator does with the parameters that it has."""
 
-    def _pack(self: Any, dtype: Any) -> tuple[Network, Parameters]:
+    engine: Any
+    n_threads: int | None
+    dtype: str | None
+    activation: str
+    out_activation_: str
+    coefs_: list[Any]
+    intercepts_: list[Any]
+    _decide: Any
+    _score_function: Any
+
+    def _pack(self, dtype: Any) -> tuple[Network, Parameters]:
         """Return the network, and a copy of the parameters in one vector."""
         arrays = [np.asarray(array) for array in (*self.coefs_, *self.intercepts_)]
         return pack(self.activation, self.out_activation_, dtype, arrays)

@@ -18,7 +18,7 @@ from fastnn.optimizers import SGD, Adam, OptimizerState
 OWN_RATES = ("constant", "invscaling", "adaptive")  # scikit-learn's names
 
 
-class EngineSGD(SGDOptimizer):
+class EngineSGD(SGDOptimizer):  # type: ignore[misc]
     """scikit-learn's optimizer for ``solver="sgd"``, its velocities in an engine's state."""
 
     def __init__(self, estimator: Any, parameters: Parameters) -> None:
@@ -38,7 +38,7 @@ class EngineSGD(SGDOptimizer):
         return float(self.learning_rate)
 
 
-class EngineAdam(AdamOptimizer):
+class EngineAdam(AdamOptimizer):  # type: ignore[misc]
     """scikit-learn's optimizer for ``solver="adam"``, its moments in an engine's state."""
 
     def __init__(self, estimator: Any, parameters: Parameters) -> None:

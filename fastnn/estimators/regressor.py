@@ -1,6 +1,6 @@
 """``fastnn.MLPRegressor``."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from fastnn.estimators.on_engine import OnEngine
 class MLPRegressor(OnEngine, SklearnMLPRegressor):  # type: ignore[misc]
     """Multilayer perceptron regressor."""
 
-    _parameter_constraints = {
+    _sklearn_class = SklearnMLPRegressor
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **SklearnMLPRegressor._parameter_constraints,
         **OnEngine._beyond_constraints,
     }
