@@ -85,3 +85,10 @@ def batch_rates(estimator: Any, epoch: int, n_batches: int) -> float | NDArray[n
     if estimator.solver == "sgd":
         estimator._optimizer.learning_rate = float(rates[-1])
     return rates
+
+
+def check_rates(estimator: Any, n_batches: int) -> None:
+    """Ask a schedule for factors along the whole run, before it begins."""
+    named = estimator.learning_rate
+    if named not in OWN_RATES:
+        schedules.check_schedule(schedules.get_schedule(named), estimator.max_iter * n_batches)

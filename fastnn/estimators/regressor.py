@@ -1,4 +1,4 @@
-"""``fastnn.MLPRegressor``."""
+"""The regressor: its settings, and numbers as they are."""
 
 from typing import Any, ClassVar
 
@@ -11,7 +11,144 @@ from fastnn.estimators.on_engine import OnEngine
 
 
 class MLPRegressor(OnEngine, SklearnMLPRegressor):  # type: ignore[misc]
-    """Multilayer perceptron regressor."""
+    """Multilayer perceptron that predicts numbers, on fastnn's engines.
+
+    A drop-in for scikit-learn's class of this name: its parameters, attributes and methods mean the
+    same, and the same integer ``random_state`` gives the same run up to rounding. Parameters from
+    ``engine`` on are beyond it, and change nothing where they are left alone.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}, default="squared_error"
+        Half the squared error, or half the Poisson deviance of exp of the outputs, for which y must
+        be at least 0.
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        Units of each hidden layer.
+    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
+        Of the hidden layers.
+    solver : {"lbfgs", "sgd", "adam"}, default="adam"
+        SciPy's L-BFGS on all samples at a time, or steps on mini-batches.
+    alpha : float, default=0.0001
+        Strength of the L2 penalty, which is divided by the number of samples (or the sum of their
+        weights) of a batch.
+    batch_size : int or "auto", default="auto"
+        "auto" is 200, or all samples where there are fewer.
+    learning_rate : str or callable, default="constant"
+        How the rate changes. "constant"; with ``solver="sgd"`` also "invscaling", which divides
+        ``learning_rate_init`` by ``t_ ** power_t`` from epoch to epoch, and "adaptive", which
+        divides it by 5 where training would have stopped otherwise, down to 1e-6. Beyond
+        scikit-learn, with sgd and adam: "linear", "cosine", "step", "one-cycle" or a function of
+        the progress of the run, an array of numbers from 0 to 1, that returns factors; the run has
+        ``max_iter`` epochs. See ``fastnn.schedules``.
+    learning_rate_init : float, default=0.001
+        The first rate; of a schedule, the highest.
+    power_t : float, default=0.5
+        For "invscaling".
+    max_iter : int, default=200
+        Epochs, or iterations of lbfgs, at most.
+    shuffle : bool, default=True
+        Whether to shuffle samples before each epoch.
+    random_state : int, RandomState instance or None, default=None
+        Decides the first weights, the split for early stopping, shuffles and dropout. An integer
+        gives the weights and shuffles that it gives in scikit-learn.
+    tol : float, default=1e-4
+        What counts as an improvement of the loss, or of the score with ``early_stopping``; for
+        lbfgs the largest slope at the end.
+    verbose : bool or int, default=False
+        Print a line per epoch.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the call before.
+    momentum : float, default=0.9
+        Of sgd.
+    nesterovs_momentum : bool, default=True
+        Of sgd.
+    early_stopping : bool, default=False
+        Whether to hold out samples, to end training when their score does not improve, and to take
+        the weights of the best score. For sgd and adam.
+    validation_fraction : float, default=0.1
+        Share of the samples that early stopping holds out, unless ``fit`` is given ``X_val``.
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay of Adam's moments.
+    epsilon : float, default=1e-8
+        Added to the root in Adam's step.
+    n_iter_no_change : int, default=10
+        Training ends after more than so many epochs in a row without improvement.
+    max_fun : int, default=15000
+        Evaluations of the loss in lbfgs, at most.
+    engine : {"fused", "reference"} or Engine, default="fused"
+        What computes; see ``fastnn.get_engine``.
+    n_threads : int, default=None
+        At most so many threads. None takes the CPUs that the process may use, which are fewer
+        inside joblib's workers.
+    dtype : {"float32", "float64"}, default=None
+        Convert samples to this. None keeps float32 and makes everything else float64.
+    dropout : float, default=0.0
+        In [0, 1): share of the hidden layers' values that are set to 0 in training, others in every
+        step. For sgd and adam.
+    weight_decay : float, default=0.0
+        Decoupled from the gradient: AdamW. For adam.
+    clip_norm : float, default=None
+        Scale gradients down to this Euclidean norm. For sgd and adam.
+    scoring : str or callable, default=None
+        scikit-learn's scorer for early stopping, in place of the R2 score.
+    restore_best_weights : bool, default=False
+        Without early stopping, but with ``X_val``: take the weights of the epoch with the lowest
+        validation loss.
+    time_budget : float, default=None
+        Seconds. Training ends after the epoch in which they are used up, without a warning. For
+        sgd and adam.
+
+    Attributes
+    ----------
+    loss_ : float
+        Mean loss of the last epoch, penalty included, over its batches before their updates.
+    best_loss_ : float or None
+        The lowest; None with ``early_stopping``. Of sgd and adam, as the next five.
+    loss_curve_ : list of float
+        Of each epoch.
+    validation_scores_ : list of float or None
+        Of each epoch, with ``early_stopping``.
+    best_validation_score_ : float or None
+    validation_loss_curve_ : list of float or None
+        Mean loss over the held-out samples after each epoch, without penalty; None where there are
+        none.
+    t_ : int
+        Samples seen in training.
+    coefs_ : list of ndarray of shape (fan_in, fan_out)
+        The weights of each layer.
+    intercepts_ : list of ndarray of shape (fan_out,)
+        The biases of each layer.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Where X has names that are all strings.
+    n_iter_ : int
+        Epochs of the last call of ``fit``, or iterations.
+    n_layers_ : int
+        The input among them.
+    n_outputs_ : int
+    out_activation_ : str
+        "identity", or "exp" for the Poisson deviance.
+
+    See Also
+    --------
+    MLPClassifier : For classes.
+
+    Notes
+    -----
+    Training that diverges ends as in scikit-learn, with a ``ValueError`` about weights that are not
+    finite. Weights of samples must be at least 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastnn
+    >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
+    >>> model = fastnn.MLPRegressor(solver="lbfgs", random_state=0)
+    >>> model.fit(X, X[:, 0] ** 2)
+    MLPRegressor(random_state=0, solver='lbfgs')
+    >>> model.score(X, X[:, 0] ** 2) > 0.99
+    True
+    """
 
     _sklearn_class = SklearnMLPRegressor
     _parameter_constraints: ClassVar[dict[str, Any]] = {

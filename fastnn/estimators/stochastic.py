@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastnn.console import print_line
 from fastnn.engine import Engine
 from fastnn.errors import DivergedError
-from fastnn.estimators.rates import batch_rates
+from fastnn.estimators.rates import batch_rates, check_rates
 from fastnn.estimators.validation import Validation
 from fastnn.inputs import Input
 from fastnn.interrupts import stop_on_interrupt
@@ -46,6 +46,7 @@ class Training:
         self.batch_size = _batch_size(estimator.batch_size, len(rows))
         bounds = [*range(0, len(rows), self.batch_size), len(rows)]
         self.batch_sizes = np.diff(bounds)
+        check_rates(estimator, len(self.batch_sizes))
         self.diverged = False
         self.best: Parameters | None = None
         self.lowest = np.inf
