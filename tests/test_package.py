@@ -42,6 +42,7 @@ LAYERS = [
     "download",
     "models",
     "predictor",
+    "moving",
     "streams",
     "callbacks",
     "schedules",
