@@ -22,6 +22,7 @@ from fastnn.engine import Engine, get_engine
 from fastnn.errors import InputError
 from fastnn.files import write_atomically
 from fastnn.formats.content import require_file
+from fastnn.html import model_html
 from fastnn.inputs import Input
 from fastnn.labels import encode_labels, index_dtype
 from fastnn.moving import to_onnx, to_torch
@@ -105,6 +106,9 @@ class Model:
             f"Model({sizes}, {self.parameters.dtype}, epochs={self.history.epochs}, "
             f"{self.history.stopped})"
         )
+
+    def _repr_html_(self) -> str:
+        return model_html(self)
 
     def predict_proba(self, X: Samples) -> NDArray[np.floating]:
         """Return the probability of each class.

@@ -43,6 +43,7 @@ LAYERS = [
     "models",
     "predictor",
     "moving",
+    "html",
     "streams",
     "callbacks",
     "schedules",
