@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastnn.errors import DivergedError, InputError, ReadError, TrainingInterrupted
     from fastnn.inputs import prepare
     from fastnn.models import Model, load
+    from fastnn.moving import from_torch
     from fastnn.network import Network, Parameters
     from fastnn.objective import Objective
     from fastnn.optimizers import SGD, Adam
@@ -50,6 +51,7 @@ _HOMES: dict[str, str | None] = {
     "datasets": None,
     "fit": "training",
     "forward": "dropin",
+    "from_torch": "moving",
     "get_engine": "engine",
     "initialize_parameters": "dropin",
     "load": "models",
@@ -79,6 +81,7 @@ __all__ = [
     "datasets",
     "fit",
     "forward",
+    "from_torch",
     "get_engine",
     "initialize_parameters",
     "load",

@@ -42,6 +42,8 @@ LAYERS = [
     "download",
     "models",
     "predictor",
+    "moving",
+    "html",
     "streams",
     "callbacks",
     "schedules",
