@@ -104,15 +104,15 @@ def test_onnx_has_boolean_labels():
 
 
 def with_output(sizes, output, dtype="float64"):
-    """Return a network with another output function, whether Network knows it yet or not."""
+    """Return a network with another output function."""
     model = a_model(sizes, dtype, activation="tanh")
-    object.__setattr__(model.network, "output", output)
+    network = fastnn.Network(sizes, activation="tanh", output=output)
     X = samples(50, sizes[0], dtype)
     Z = [
         naive.forward(*as_lists(model.parameters), x, "tanh")[1][-1]
         for x in X.astype(float).tolist()
     ]
-    return model.network, model.parameters, X, np.array(Z)
+    return network, model.parameters, X, np.array(Z)
 
 
 # A value here is a sum of 10 terms below 10: rounding takes less than 10 (10 + 10) u, a tenth of
