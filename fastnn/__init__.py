@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastnn.estimators import MLPClassifier, MLPRegressor
     from fastnn.inputs import prepare
     from fastnn.models import Model, load
+    from fastnn.moving import from_torch
     from fastnn.network import Network, Parameters
     from fastnn.objective import Objective
     from fastnn.optimizers import SGD, Adam
@@ -53,6 +54,7 @@ _HOMES: dict[str, str | None] = {
     "datasets": None,
     "fit": "training",
     "forward": "dropin",
+    "from_torch": "moving",
     "get_engine": "engine",
     "initialize_parameters": "dropin",
     "load": "models",
@@ -84,6 +86,7 @@ __all__ = [
     "datasets",
     "fit",
     "forward",
+    "from_torch",
     "get_engine",
     "initialize_parameters",
     "load",

@@ -11,10 +11,10 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn import __version__
 from fastnn.checks import check_features
@@ -22,12 +22,17 @@ from fastnn.engine import Engine, get_engine
 from fastnn.errors import InputError
 from fastnn.files import write_atomically
 from fastnn.formats.content import require_file
+from fastnn.html import model_html
 from fastnn.inputs import Input
 from fastnn.labels import encode_labels, index_dtype
+from fastnn.moving import to_onnx, to_torch
 from fastnn.network import Network, Parameters, aligned_zeros, float_dtype
 from fastnn.predictor import Predictor
 from fastnn.scaling import Scaling
 from fastnn.streams import WINDOW_BYTES, FileSamples, Samples, open_samples
+
+if TYPE_CHECKING:
+    import onnx
 
 FORMAT = "fastnn-model"
 VERSION = 1
@@ -101,6 +106,9 @@ class Model:
             f"Model({sizes}, {self.parameters.dtype}, epochs={self.history.epochs}, "
             f"{self.history.stopped})"
         )
+
+    def _repr_html_(self) -> str:
+        return model_html(self)
 
     def predict_proba(self, X: Samples) -> NDArray[np.floating]:
         """Return the probability of each class.
@@ -255,6 +263,62 @@ class Model:
             If the file cannot be written; what was there before is untouched.
         """
         write_atomically(path, _to_bytes(self))
+
+    def to_torch(self) -> dict[str, NDArray[np.floating]]:
+        """Return the parameters as the state dict of a ``torch.nn.Sequential``, as arrays.
+
+        It takes X as the model does, not yet scaled, and returns logits; see
+        ``fastnn.moving.to_torch`` for how to load it. PyTorch need not be installed.
+
+        Returns
+        -------
+        state : dict of str to ndarray
+            "0.weight" of shape (fan_out, fan_in), "0.bias", "2.weight", ...
+
+        Raises
+        ------
+        InputError
+            If the scaling, folded into the first layer, overflows its dtype.
+        """
+        return to_torch(self.parameters, self.scaling)
+
+    def to_onnx(
+        self, path: str | os.PathLike[str] | None = None, *, input_dtype: DTypeLike | None = None
+    ) -> "onnx.ModelProto":
+        """Return the model as an ONNX model, and write it to a file where a path is given.
+
+        Its input is "X", as the model takes it, not yet scaled; its outputs are "label" and
+        "probabilities": see ``fastnn.moving.to_onnx``.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            Written whole or not at all.
+        input_dtype : dtype, optional
+            Of X. By default uint8 where the model has a scale for integers, otherwise that of the
+            parameters.
+
+        Returns
+        -------
+        onnx_model : onnx.ModelProto
+
+        Raises
+        ------
+        InputError
+            If onnx is not installed (``pip install 'fastnn[onnx]'``), or the model does not fit.
+        OSError
+            If the file cannot be written; what was there before is untouched.
+        """
+        onnx_model = to_onnx(
+            self.network,
+            self.parameters,
+            classes=self.classes,
+            scaling=self.scaling,
+            input_dtype=input_dtype,
+        )
+        if path is not None:
+            write_atomically(path, onnx_model.SerializeToString())
+        return onnx_model
 
 
 def loss_and_accuracy(

@@ -453,7 +453,7 @@ OPTIONS = [
 
 def test_commands():
     assert set(COMMANDS) == {
-        "train", "evaluate", "predict", "info", "completion", "verify", "bench", "warmup",
+        "train", "evaluate", "predict", "export", "info", "completion", "verify", "bench", "warmup",
     }  # fmt: skip
     assert {p.id for p in OPTIONS} >= {"train --output", "evaluate --json", "predict --debug"}
 

@@ -44,6 +44,8 @@ LAYERS = [
     "download",
     "models",
     "predictor",
+    "moving",
+    "html",
     "streams",
     "callbacks",
     "schedules",

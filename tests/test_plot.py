@@ -1,6 +1,7 @@
 """Pictures of training runs: looked at through matplotlib's own objects, and read back as files."""
 
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -199,6 +200,242 @@ def test_labels_in_a_script_that_the_font_lacks(tmp_path):
     y = np.array(["衣服", "鞋子", "包"])[codes]
     plot.save(plot.training_report(trained(X, y), X, y), tmp_path / "run.png")
     assert picture(tmp_path / "run.png").shape == (1100, 1320, 4)
+
+
+# --- what was learnt ------------------------------------------------------------------------------
+
+
+class Known:
+    """A fitted classifier as scikit-learn's are, which says what it is told."""
+
+    def __init__(self, classes, probabilities):
+        self.classes_ = np.asarray(classes)
+        self.probabilities = np.asarray(probabilities)
+
+    def predict_proba(self, X):
+        return self.probabilities[: len(X)]
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def unsure(n=500, classes=("a", "b", "c")):
+    """Return a classifier and samples on which it is too sure: it is right in 3 of 4 cases."""
+    generator = np.random.default_rng(1)
+    probabilities = generator.dirichlet(np.full(len(classes), 0.7), n)
+    is_right = generator.random(n) < 0.75
+    codes = np.where(is_right, probabilities.argmax(axis=1), generator.integers(0, len(classes), n))
+    return Known(classes, probabilities), np.zeros((n, 2)), np.asarray(classes)[codes]
+
+
+def of_scikit_learn(X, y, **settings):
+    network = pytest.importorskip("sklearn.neural_network")
+    estimator = network.MLPClassifier((5,), max_iter=4, random_state=0, tol=0, **settings)
+    with pytest.warns(UserWarning, match="optimization hasn't converged"):
+        return estimator.fit(X, y)
+
+
+def right_of(figure):
+    """Return the axes that share another's x-axis and stand on its right, if any."""
+    return [axes for axes in figure.axes if axes.yaxis.get_label_position() == "right"]
+
+
+@pytest.mark.parametrize("what", ["model", "history"])
+def test_curves_of_a_model(what):
+    X, y = problem()
+    network = fastnn.Network((X.shape[1], 8, 3))
+    model = fastnn.fit(network, X, y, epochs=9, validation=0.2, patience=2, seed=0)
+    history = model.history
+    figure = plot.curves(model if what == "model" else history)
+    axes = figure.axes[0]
+    training, validation, best = axes.lines
+    np.testing.assert_array_equal(training.get_xdata(), range(1, history.epochs + 1))
+    np.testing.assert_array_equal(training.get_ydata(), history.loss)
+    np.testing.assert_array_equal(validation.get_ydata(), history.validation_loss)
+    assert set(best.get_xdata()) == {history.best_epoch}
+    (right,) = right_of(figure)
+    np.testing.assert_array_equal(right.lines[0].get_ydata(), history.validation_accuracy)
+    assert right.get_ylabel() == "validation accuracy"
+    assert axes.get_xlabel() == "epoch"
+    assert axes.get_ylabel() == ("loss (cross-entropy, nats)" if what == "model" else "loss")
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    best_name = f"best epoch: {history.best_epoch}"
+    assert names == ["training loss", "validation loss", best_name, "validation accuracy"]
+    styles = [(line.get_marker(), line.get_linestyle()) for line in (*axes.lines, *right.lines)]
+    assert len(set(styles)) == 4  # who sees no colours can tell them apart
+
+
+def test_curves_without_validation():
+    X, y = problem()
+    figure = plot.curves(trained(X, y, validation=None))
+    assert len(figure.axes) == len(figure.axes[0].lines) == 1
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_curves_of_an_estimator(early_stopping):
+    estimator = of_scikit_learn(*problem(), early_stopping=early_stopping)
+    figure = plot.curves(estimator)
+    (line,) = figure.axes[0].lines
+    np.testing.assert_array_equal(line.get_ydata(), estimator.loss_curve_)
+    scores = [axes.lines[0].get_ydata().tolist() for axes in right_of(figure)]
+    assert scores == ([list(estimator.validation_scores_)] if early_stopping else [])
+
+
+def test_curves_of_a_regressor_with_a_validation_loss():
+    class Regressor:
+        loss_curve_, validation_loss_curve_ = (3.0, 2.0), (4.0, 3.5)
+        validation_scores_ = (0.1, 0.2)
+
+    figure = plot.curves(Regressor())
+    assert [line.get_ydata().tolist() for line in figure.axes[0].lines] == [[3, 2], [4, 3.5]]
+    assert right_of(figure)[0].get_ylabel() == "validation score (R²)"
+    assert figure.axes[0].get_ylabel() == "loss"
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 20])
+def test_weights_are_images_in_their_places(n):
+    X, y = problem()
+    model = trained(X, y)
+    W = model.parameters.weights[0]
+    figure = plot.weights(model, (4, 3), n=n)
+    image = figure.axes[0].images[0]
+    mosaic = image.get_array().filled(np.nan)
+    shown = min(n, 8)
+    columns = int(np.ceil(np.sqrt(shown)))
+    places = np.zeros(mosaic.shape, bool)
+    for unit in range(shown):
+        row, column = 5 * (unit // columns), 4 * (unit % columns)
+        place = np.s_[row : row + 4, column : column + 3]
+        np.testing.assert_array_equal(mosaic[place], W[:, unit].reshape(4, 3))
+        places[place] = True
+    assert np.isnan(mosaic[~places]).all()
+    assert image.get_clim() == (-np.abs(W[:, :shown]).max(), np.abs(W[:, :shown]).max())
+    red, blue = image.cmap(1.0), image.cmap(0.0)
+    assert red[0] > 2 * red[2]
+    assert blue[2] > 2 * blue[0]
+    middle = np.array(image.cmap(0.5))
+    assert (middle > 0.9).all()
+    which = "all 8" if n >= 8 else f"the first {n} of 8"
+    assert figure.axes[0].get_title() == f"weights of the first layer: {which} units"
+    assert figure.axes[1].get_ylabel() == "weight"
+
+
+def test_weights_of_an_estimator_are_square_unless_told_otherwise():
+    X, y = problem(n_features=9)
+    estimator = of_scikit_learn(X, y)
+    mosaic = plot.weights(estimator).axes[0].images[0].get_array()
+    np.testing.assert_array_equal(mosaic[:3, :3], estimator.coefs_[0][:, 0].reshape(3, 3))
+
+
+def test_confusion_matrix_of_a_classifier():
+    model, X, y = unsure()
+    figure = plot.confusion_matrix(model, X, y)
+    (axes,) = figure.axes
+    classes, predicted = model.classes_.tolist(), model.predict(X)
+    expected = {}
+    for true, said in zip(y, predicted, strict=True):
+        place = classes.index(said), classes.index(true)
+        expected[place] = expected.get(place, 0) + 1
+    assert {text.get_position(): int(text.get_text()) for text in axes.texts} == expected
+    n_right = (y == predicted).sum()
+    assert f"{n_right} of 500 samples are right ({n_right / 5:.1f}%)" in axes.get_title()
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+
+
+@pytest.mark.parametrize("bins", [1, 5, 10, 20])
+def test_calibration_curve(bins):
+    model, X, y = unsure()
+    figure = plot.calibration_curve(model, X, y, bins=bins)
+    axes, above = figure.axes
+    classes, found = model.classes_.tolist(), [[] for _ in range(bins)]
+    for shares, label in zip(model.predict_proba(X).tolist(), y, strict=True):
+        confidence = max(shares)
+        inside = next(k for k in range(bins) if confidence <= (k + 1) / bins)
+        found[inside].append((confidence, classes[shares.index(confidence)] == label))
+    means = [np.mean(samples, axis=0) for samples in found if samples]
+    line = next(line for line in axes.lines if line.get_label() == "this model")
+    np.testing.assert_allclose(line.get_xydata(), means, rtol=1e-12)  # means of 500 numbers
+    counts = [len(samples) for samples in found]
+    assert [bar.get_height() for bar in above.patches] == counts
+    np.testing.assert_allclose([bar.get_x() for bar in above.patches], np.arange(bins) / bins)
+    assert texts(above) == [str(n) if n else "" for n in counts] * (bins <= 12)
+    error = sum(n * abs(a - b) for n, (a, b) in zip(filter(None, counts), means, strict=True)) / 500
+    assert axes.get_title() == f"calibration: expected error {error:.3f}"
+
+
+def test_confidence_at_the_edge_of_a_bin_and_of_one_class_only():
+    model = Known([3, 4], [[0.5, 0.5], [1.0, 0.0], [0.2, 0.8]])
+    for y in ([3, 3, 4], [4, 4, 3]):
+        axes, above = plot.calibration_curve(model, np.zeros((3, 1)), y, bins=2).axes
+        assert [bar.get_height() for bar in above.patches] == [1, 2]
+        assert set(axes.lines[1].get_ydata()) == {float(y[0] == 3)}
+
+
+def test_a_model_and_each_picture(monkeypatch, tmp_path):
+    """Into new figures, without pyplot, which nothing here may import; and into given axes."""
+    before = dict(mpl.rcParams)  # which imports pyplot, to find out a backend
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    X, y = problem(n_features=9)
+    model = trained(X, y)
+    drawings = {
+        plot.curves: (model,),
+        plot.weights: (model,),
+        plot.confusion_matrix: (model, X, y),
+        plot.calibration_curve: (model, X, y),
+    }
+    for draw, args in drawings.items():
+        figure = draw(*args)
+        assert figure._repr_png_().startswith(PNG)  # what a notebook shows
+        plot.save(figure, tmp_path / "new.png")
+        inside = [label for ax in figure.axes for label in (ax.title, ax.xaxis.label)]
+        page = figure.bbox.padded(1)
+        for text in inside:
+            box = text.get_window_extent()
+            assert not text.get_text() or page.contains(box.x0, box.y0)
+            assert not text.get_text() or page.contains(box.x1, box.y1)
+        ax = mpl.figure.Figure().subplots()
+        assert draw(*args, ax=ax) is ax
+        assert ax.has_data()
+        assert ax.get_title() == figure.axes[0].get_title() != ""
+    monkeypatch.undo()
+    assert dict(mpl.rcParams) == before
+
+
+def test_pictures_refuse():
+    X, y = problem(n_features=10)
+    model = trained(X, y)
+    for wrong, says in [
+        (lambda: plot.curves(3), "int has no loss curve; expected a fastnn.Model"),
+        (lambda: plot.weights(Known("ab", [[0, 1]])), "Known has no weights"),
+        (lambda: plot.weights(model), "10 features, which are no square image; give shape"),
+        (lambda: plot.weights(model, (3, 3)), r"shape is \(3, 3\).* of 10 pixels"),
+        (lambda: plot.weights(model, (-2, -5)), r"shape is \(-2, -5\)"),
+        (lambda: plot.weights(model, (10,)), r"shape is \(10,\)"),
+        (lambda: plot.weights(model, (2, 5), n=0), "n is 0; expected a whole number"),
+        (lambda: plot.calibration_curve(model, X, y, bins=0), "bins is 0"),
+        (lambda: plot.confusion_matrix(3, X, y), "int has no classes"),
+        (lambda: plot.confusion_matrix(model, X, y[1:]), "119 labels for 120 samples"),
+        (lambda: plot.calibration_curve(model, X, y[1:]), "119 labels for 120 samples"),
+        (lambda: plot.confusion_matrix(model, X, y + 1), "is 3, which is not one of the 3"),
+    ]:
+        with pytest.raises(fastnn.InputError, match=says):
+            wrong()
+
+
+def test_without_matplotlib(monkeypatch):
+    X, y = problem(n_features=9)
+    model = trained(X, y)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for draw, args in [
+        (plot.curves, (model,)),
+        (plot.weights, (model,)),
+        (plot.confusion_matrix, (model, X, y)),
+        (plot.calibration_curve, (model, X, y)),
+        (plot.training_report, (model, X, y)),
+        (plot.check, ("run.png",)),
+    ]:
+        with pytest.raises(fastnn.InputError, match=r"pip install 'fastnn\[plot\]'"):
+            draw(*args)
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The command line: ``fastnn train``, ``evaluate``, ``predict``, ``info``, ``completion``.
+"""The command line: ``fastnn train``, ``evaluate``, ``predict``, and what goes with them.
 
 Bad input gets one line on standard error and exit status 2; a diverging run 1; Ctrl-C 130.
 """

@@ -13,6 +13,7 @@ from fastnn import __version__
 from fastnn.cli.about import completion, info
 from fastnn.cli.apply import evaluate, predict
 from fastnn.cli.bench import bench
+from fastnn.cli.export import export
 from fastnn.cli.options import debug_option
 from fastnn.cli.proof import verify, warmup
 from fastnn.cli.train import train
@@ -27,7 +28,7 @@ def cli() -> None:
     """Train neural networks on a CPU, fast."""
 
 
-for command in (train, evaluate, predict, verify, bench, warmup, info, completion):
+for command in (train, evaluate, predict, export, verify, bench, warmup, info, completion):
     cli.add_command(command)
 
 
