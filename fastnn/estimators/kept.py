@@ -5,7 +5,7 @@ belongs to the process: copies and pickles of an estimator begin without it.
 """
 
 from collections.abc import Sequence
-from operator import eq, is_
+from operator import eq
 from threading import Lock
 from typing import Any, TypeAlias
 
@@ -29,7 +29,6 @@ class Kept:
         self._settings: tuple[Any, Any] = (None, None)
         self._predictor: Any = None
         self._key: tuple[Any, ...] = ()
-        self._arrays: list[Array] = []
         self._bytes: list[bytearray] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -74,8 +73,7 @@ class Kept:
         # bytes are compared with arrays in place, by a sixth of the time of NumPy's comparison
         return (
             self._predictor is not None
-            and len(arrays) == len(self._arrays)
-            and all(map(is_, arrays, self._arrays))
+            and len(arrays) == len(self._bytes)
             and all(map(eq, self._bytes, arrays))
         )
 
@@ -84,7 +82,7 @@ class Kept:
         activation, output, dtype = key
         network, parameters = pack(activation, output, dtype, arrays)
         self._predictor = engine.predictor(network, parameters, FEW)  # type: ignore[union-attr]
-        self._key, self._arrays = key, arrays
+        self._key = key
         self._bytes = [bytearray(array) for array in arrays]
 
 

@@ -47,7 +47,6 @@ class Training:
         bounds = [*range(0, len(rows), self.batch_size), len(rows)]
         self.batch_sizes = np.diff(bounds)
         check_rates(estimator, len(self.batch_sizes))
-        self.diverged = False
         self.best: Parameters | None = None
         self.lowest = np.inf
 
@@ -94,8 +93,6 @@ class Training:
         A run that diverged goes on, with parameters that are no numbers, to the end that
         scikit-learn gives it.
         """
-        if self.diverged:
-            return nan
         n_batches = len(self.batch_sizes)
         try:
             losses = self.engine.train(
@@ -112,7 +109,6 @@ class Training:
                 stop=stop,
             )
         except DivergedError as error:
-            self.diverged = True
             self.parameters.vector[:] = nan
             is_last = error.batch == n_batches - 1
             return error.loss if is_last else nan
