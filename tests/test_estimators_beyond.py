@@ -184,6 +184,11 @@ def test_schedules(schedule, formula, solver):
         assert model._optimizer.learning_rate == expected[-1]
 
 
+def test_the_end_of_a_schedule_is_no_surprise(recwarn):
+    assert classifier(learning_rate="cosine").fit(X, Y).n_iter_ == 3
+    assert not recwarn.list
+
+
 def test_a_schedule_that_is_none():
     for bad in (lambda progress: -progress, lambda progress: progress[:-1], "cosinus"):
         spy = Spy()

@@ -44,7 +44,8 @@ class MLPClassifier(OnEngine, SklearnMLPClassifier):  # type: ignore[misc]
         divides it by 5 where training would have stopped otherwise, down to 1e-6. Beyond
         scikit-learn, with sgd and adam: "linear", "cosine", "step", "one-cycle" or a function of
         the progress of the run, an array of numbers from 0 to 1, that returns factors; the run has
-        ``max_iter`` epochs. See ``fastnn.schedules``.
+        ``max_iter`` epochs, and to come to its end is no reason for a warning. See
+        ``fastnn.schedules``.
     learning_rate_init : float, default=0.001
         The first rate; of a schedule, the highest.
     power_t : float, default=0.5

@@ -70,7 +70,7 @@ class Kept:
             self._lock.release()
 
     def _has_seen(self, arrays: list[Array]) -> bool:
-        # bytes are compared with arrays in place, by a sixth of the time of NumPy's comparison
+        # bytes are compared with arrays in place, which is faster than NumPy's comparison
         return (
             self._predictor is not None
             and len(arrays) == len(self._bytes)

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastnn.console import print_line
 from fastnn.engine import Engine
 from fastnn.errors import DivergedError
-from fastnn.estimators.rates import batch_rates, check_rates
+from fastnn.estimators.rates import OWN_RATES, batch_rates, check_rates
 from fastnn.estimators.validation import Validation
 from fastnn.inputs import Input
 from fastnn.interrupts import stop_on_interrupt
@@ -79,7 +79,8 @@ class Training:
                     break
                 if stop.is_set():
                     raise KeyboardInterrupt
-                if estimator.n_iter_ == epochs:
+                # the run of a schedule is meant to last that long
+                if estimator.n_iter_ == epochs and estimator.learning_rate in OWN_RATES:
                     warnings.warn(
                         f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
                         "optimization hasn't converged yet.",
