@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fastnn import datasets, plot, schedules
+    from fastnn import datasets, logs, plot, schedules
     from fastnn.dropin import (
         backward,
         cross_entropy_loss,
@@ -58,6 +58,7 @@ _HOMES: dict[str, str | None] = {
     "get_engine": "engine",
     "initialize_parameters": "dropin",
     "load": "models",
+    "logs": None,
     "plot": None,
     "prepare": "inputs",
     "relu": "dropin",
@@ -90,6 +91,7 @@ __all__ = [
     "get_engine",
     "initialize_parameters",
     "load",
+    "logs",
     "plot",
     "prepare",
     "relu",

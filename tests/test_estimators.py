@@ -319,6 +319,20 @@ def test_convergence_is_warned_of():
             model.fit(samples(), targets("binary")[2])
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("learning_rate", ["constant", "adaptive"])
+def test_the_same_words(early_stopping, learning_rate, capsys):
+    printed = []
+    for model in both(
+        "binary", solver="sgd", tol=0.3, n_iter_no_change=2, max_iter=40, verbose=True,
+        early_stopping=early_stopping, learning_rate=learning_rate,
+    )[:2]:  # fmt: skip
+        model.fit(samples(), targets("binary")[2])
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert "Stopping" in printed[0] or "Setting learning rate" in printed[0]
+
+
 # --- predictions ----------------------------------------------------------------------------------
 
 
@@ -539,6 +553,7 @@ def test_pickle_joblib_and_copies(target, tmp_path):
     ):
         for rows in (X, X[:1]):
             assert (same.predict(rows) == ours.predict(rows)).all()
+    assert "MLP" in ours._repr_html_()
     assert not hasattr(clone(ours), "coefs_")
     assert clone(ours).fit(X, y).loss_curve_ == ours.loss_curve_
 

@@ -68,6 +68,7 @@ def test_the_order_of_events():
     assert callback.score == model.score(X, Y)
     for fitted, probabilities in callback.fitted:  # training goes on without them
         np.testing.assert_array_equal(fitted.predict_proba(X), probabilities)
+        assert pickle.loads(pickle.dumps(fitted._given)).X is None  # the data stay where they are
     model.partial_fit(X, Y)
     assert len(callback.seen) == 8  # partial_fit is one epoch, of which the caller knows
     lbfgs = Recording()

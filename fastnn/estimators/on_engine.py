@@ -49,6 +49,9 @@ class Given:
     y_val: Any = None
     sample_weight_val: Any = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Given, ()  # a copy that a callback makes of the estimator is to be without the data
+
     @property
     def metadata(self) -> dict[str, Any] | None:
         """What callbacks are told besides X and y."""
