@@ -241,6 +241,16 @@ def test_weights_that_the_user_sets():
     assert_curves_agree(ours.fit(X, y), other.fit(X, y))
 
 
+def test_the_best_weights_of_an_earlier_call_stay():
+    """Where training on finds nothing better; scikit-learn trains them further, in place."""
+    X = samples()
+    ours, _, y = both("binary", early_stopping=True, warm_start=True, max_iter=30)
+    before = ours.fit(X, y).predict_proba(X)
+    ours.set_params(solver="sgd", learning_rate_init=3.0, max_iter=2).fit(X, 1 - y)
+    np.testing.assert_array_equal(ours.predict_proba(X), before)
+    assert max(ours.validation_scores_[-2:]) <= ours.best_validation_score_
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_divergence_ends_as_there(early_stopping):

@@ -1,7 +1,9 @@
 """The estimators and scikit-learn's callbacks, and the callbacks of fastnn."""
 
 import csv
+import os
 import pickle
+import signal
 import subprocess
 import sys
 
@@ -81,6 +83,20 @@ def test_a_callback_ends_training(recwarn):
     assert model.n_iter_ == 2
     assert not recwarn.list  # it was wanted
     np.testing.assert_array_equal(model.loss_curve_, classifier(max_iter=2).fit(X, Y).loss_curve_)
+
+
+@pytest.mark.parametrize("last", [2, 4])
+def test_ctrl_c_between_epochs(last):
+    """Also after the last one: who pressed it is told that it was heard."""
+
+    class Pressing(Recording):
+        def on_fit_task_end(self, estimator, context):
+            if estimator.n_iter_ == last and context.task_name == "epoch":
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.warns(UserWarning, match="^Training interrupted by user"):
+        model = classifier().set_callbacks(Pressing()).fit(X, Y)
+    assert model.loss_curve_ == classifier(max_iter=last).fit(X, Y).loss_curve_
 
 
 def test_a_callback_that_fails():

@@ -75,10 +75,9 @@ class Training:
                     self._note(loss)
                     self._judge()
                     estimator._optimizer.iteration_ends(estimator.t_)
-                if once or self._is_over(task.stop, perf_counter() - started):
+                is_over = self._is_over(task.stop, perf_counter() - started)
+                if once or is_over or stop.is_set():
                     break
-                if stop.is_set():
-                    raise KeyboardInterrupt
                 # the run of a schedule is meant to last that long
                 if estimator.n_iter_ == epochs and estimator.learning_rate in OWN_RATES:
                     warnings.warn(
@@ -186,5 +185,7 @@ def _interruptions() -> Iterator[Event]:
     try:
         with stop_on_interrupt() as stop:
             yield stop
+            if stop.is_set():
+                raise KeyboardInterrupt
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
