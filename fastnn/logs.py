@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import secrets
 from pathlib import Path
 from time import time
 from typing import Any
@@ -102,19 +103,29 @@ class CSVLog(EpochCallback):
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Begin the file with its header, if it is not there yet."""
-        if not Path(self.path).exists():
-            self._add(COLUMNS)
+        path = Path(self.path)
+        if path.exists():
+            return
+        begun = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
+        _add(begun, COLUMNS)
+        try:
+            os.link(begun, path)  # whole, and only if no other process was faster
+        except FileExistsError:
+            pass
+        finally:
+            begun.unlink()
 
     def note(self, estimator: Any, run: str) -> None:
         """Add a line."""
         known = {"run": run, "epoch": estimator.n_iter_, "time": time(), **measures(estimator)}
-        self._add([known.get(name, "") for name in COLUMNS])
+        _add(self.path, [known.get(name, "") for name in COLUMNS])
 
-    def _add(self, values: Any) -> None:
-        line = io.StringIO()
-        csv.writer(line).writerow(values)
-        with open(self.path, "a", newline="", encoding="utf-8") as file:
-            file.write(line.getvalue())  # whole, also where other processes write too
+
+def _add(path: str | os.PathLike[str], values: Any) -> None:
+    line = io.StringIO()
+    csv.writer(line).writerow(values)
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        file.write(line.getvalue())  # whole, also where other processes write too
 
 
 class TensorBoard(EpochCallback):
