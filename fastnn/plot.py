@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn.errors import InputError
 from fastnn.files import write_atomically
+from fastnn.history import History
 from fastnn.labels import encode_labels
-from fastnn.models import History, Model
+from fastnn.models import Model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
