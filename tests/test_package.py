@@ -36,6 +36,8 @@ LAYERS = [
     "verification",
     "dropin",
     "training",
+    "checkpoints",
+    "fingerprint",
     "training_data",
     "datasets",
     "named_data",
