@@ -207,7 +207,7 @@ def _restore(progress: Progress, header: Header, tensors: Tensors) -> None:
         stopping.best_epoch = _count(record["best_epoch"])
         stopping.best_loss = float(record["best_loss"])
         stopping.waited = _count(record["waited"])
-        stopping.best_vector = np.empty_like(progress.model.parameters.vector)
+        stopping.best_vector = np.zeros_like(progress.model.parameters.vector)
     _fill(progress.arrays(), tensors)
     progress.state.step = _count(header["step"])
     progress.shuffles.bit_generator.state = header["shuffles"]

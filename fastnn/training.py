@@ -116,18 +116,17 @@ def fit(
         how samples are shuffled then.
     checkpoint : path, optional
         A folder in which the run is kept as its last whole epoch left it, in one file that is
-        written after each epoch, flushed to the disk, and replaced in one step. (Or a
-        ``fastnn.checkpoints.Checkpoint``.)
+        written after each epoch, flushed to the disk, and replaced in one step. Or a
+        ``fastnn.checkpoints.Checkpoint``, which has a ``resume`` of its own.
     resume : bool, default=False
-        Go on from the checkpoint: a process that was killed at any moment ends with the same bits
-        as one that was not (of parameters and losses; fused engine, any number of threads). Where
-        nothing was saved, and without ``resume``, the run starts afresh; the checkpoint of another
-        run is replaced once the first epoch has ended. A run that had ended returns its model at
-        once. With a seed of None, or a generator, the checkpoint decides. Other data or settings
-        (``threads`` may be others) are an InputError that names what differs; of callbacks, which
-        cannot be compared, and of a file that is read while training, of which a part is compared,
-        ``fastnn.fingerprint`` tells more. A callback hears of an epoch again if the run was
-        killed before that was saved.
+        Go on from the checkpoint: a run that was killed at any moment ends with the same bits as
+        one that was not (of parameters and losses; fused engine, any number of threads). Where
+        nothing was saved, and without ``resume``, it starts afresh, and what another run has saved
+        is replaced once the first epoch has ended. A run that had ended returns its model at once.
+        With a seed of None, or a generator, the checkpoint decides. Other data or settings, but
+        for ``threads``, are an InputError that names what differs; callbacks cannot be compared,
+        and of a file that is read while training only a part is (see ``fastnn.fingerprint``). A
+        callback hears of an epoch again if the run was killed before that was saved.
     verbose : bool, default=False
         Print a line per epoch.
 
@@ -364,10 +363,9 @@ def _run_epochs(
     model = progress.model
     history, parameters = model.history, model.parameters
     n_batches = -(-data.n_samples // recipe.batch_size)
-    first = history.epochs + 1
-    if history.stopped == "early":  # and was kept as that
+    if history.stopped == "early":  # so the run ended that is gone on with
         return
-    for number in range(first, recipe.epochs + 1):
+    for number in range(history.epochs + 1, recipe.epochs + 1):
         rates = learning_rates(
             recipe.schedule,
             recipe.rate,
