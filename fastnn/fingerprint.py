@@ -73,7 +73,7 @@ def fingerprint(
     scaling = (data.scaling.offset, data.scaling.factor)
     digests = {
         "samples": digest(*scaling, *_bytes_of(data.samples)),
-        "times of modification of the samples' file": digest(_modified(data.samples)),
+        "modification times of the samples' file": digest(_modified(data.samples)),
         "labels": digest(data.labels),
         "sample weights": digest(data.weights),
         "classes": digest(data.classes.tolist()),
@@ -83,7 +83,7 @@ def fingerprint(
     if settings["validation"] == GIVEN and data.validation is not None:
         X, y = data.validation
         digests["validation samples"] = digest(*_bytes_of(X))
-        digests["times of modification of the validation samples' file"] = digest(_modified(X))
+        digests["modification times of the validation samples' file"] = digest(_modified(X))
         digests["validation labels"] = digest(y)
     return Fingerprint(known | settings, digests)
 

@@ -230,7 +230,7 @@ def test_a_file_that_has_changed(in_file, folder):
         fit(in_file, resume=True, **settings)
     Path(path).write_bytes(before)
     os.utime(path, ns=(times[0], times[1] + 1))
-    with pytest.raises(fastnn.InputError, match="the times of modification of the samples' file"):
+    with pytest.raises(fastnn.InputError, match="the modification times of the samples' file"):
         fit(in_file, resume=True, **settings)
     with pytest.raises(fastnn.InputError, match="streamed was True, is False"):
         fit(in_file, resume=True, checkpoint=folder)
@@ -639,8 +639,8 @@ def test_processes_killed_at_random_moments_end_with_the_same_bits(
     started = time.monotonic()
     assert nursery.train(str(whole), optimizer, dtype, EPOCHS) == 0
     longest = (time.monotonic() - started) / 4
-    n_runs, reached = 0, []  # how many epochs were saved at each kill
-    while len(reached) < KILLS or not n_runs:
+    n_runs, n_kills = 0, 0  # of processes that were alive, in the midst of their run
+    while n_kills < KILLS:
         folder, n_runs = tmp_path / f"run {n_runs}", n_runs + 1
         status = -signal.SIGKILL
         while status:
@@ -650,7 +650,7 @@ def test_processes_killed_at_random_moments_end_with_the_same_bits(
             assert status in (0, -signal.SIGKILL)
             saved = epochs_in(folder)  # and what is there is whole
             if status:
-                reached.append(saved)
+                n_kills += 0 < saved < EPOCHS
                 if saved == before:  # a machine that is busy must still get on
                     longest *= 1.1
         assert content(folder) == content(whole)
@@ -659,8 +659,6 @@ def test_processes_killed_at_random_moments_end_with_the_same_bits(
             k: a.tobytes() for k, a in models[1].items()
         }
         assert not [name for name in os.listdir(folder) if name.startswith(f".{NAME}")]
-    assert len(reached) >= KILLS
-    assert sum(0 < saved < EPOCHS for saved in reached) >= KILLS // 4
 
 
 # --- the command line -----------------------------------------------------------------------------
