@@ -35,7 +35,7 @@ class Fingerprint(NamedTuple):
 
         Data are compared where the settings are the same, which may have made other data of them.
         """
-        was, now = before["settings"], self.settings
+        was, now = _flat(before["settings"]), _flat(self.settings)
         found = [
             f"{name} was {was.get(name)}, is {now.get(name)}"
             for name in {**was, **now}
@@ -45,6 +45,17 @@ class Fingerprint(NamedTuple):
         return found or [
             f"the {name} differ" for name, value in self.digests.items() if then.get(name) != value
         ]
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with those inside of others by names of their own: ``objective.alpha``."""
+    flat = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat.update({f"{name}.{key}": part for key, part in value.items()})
+        else:
+            flat[name] = value
+    return flat
 
 
 def fingerprint(

@@ -366,9 +366,8 @@ OTHERS = {
     "batch_size was 32, is 64": {"batch_size": 64},
     "epochs was 6, is 7": {"epochs": 7},
     "learning_rate was 0.04, is 0.05": {"learning_rate": 0.05},
-    "objective was {'alpha': 0.0}, is {'alpha': 0.5}": {"objective": fastnn.Objective(0.5)},
-    "optimizer was {'name': 'SGD', 'momentum': 0.9, 'nesterov': False}, is {'name': 'SGD', "
-    "'momentum': 0.8, 'nesterov': False}": {"optimizer": fastnn.SGD(0.8)},
+    "objective.alpha was 0.0, is 0.5": {"objective": fastnn.Objective(0.5)},
+    "optimizer.momentum was 0.9, is 0.8": {"optimizer": fastnn.SGD(0.8)},
     "schedule was <lambda>, is cosine": {"schedule": "cosine"},
     "the rates of the schedule differ": {"schedule": falling_to(0.2)},
     "seed was 0, is 3": {"seed": 3},
