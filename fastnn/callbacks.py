@@ -71,25 +71,30 @@ class EarlyStopping:
     Attributes
     ----------
     best_epoch : int or None
+    best_loss : float
+    best_vector : ndarray or None
+        The parameters of that epoch.
+    waited : int
+        Epochs since the loss was last below the lowest by ``tol``.
     """
 
     def __init__(self, patience: int, tol: float) -> None:
         self.patience, self.tol = patience, tol
         self.best_epoch: int | None = None
-        self._waited = 0
-        self._best_loss = inf
-        self._best_vector: Any = None
+        self.best_loss = inf
+        self.best_vector: Any = None
+        self.waited = 0
 
     def __call__(self, epoch: Epoch) -> bool:
         """Remember the best parameters; return True when patience is at its end."""
         loss = inf if epoch.validation_loss is None else epoch.validation_loss
-        self._waited = 0 if loss < self._best_loss - self.tol else self._waited + 1
-        if self.best_epoch is None or loss < self._best_loss:
-            self.best_epoch, self._best_loss = epoch.number, loss
-            self._best_vector = epoch.parameters.vector.copy()
-        return self._waited >= self.patience
+        self.waited = 0 if loss < self.best_loss - self.tol else self.waited + 1
+        if self.best_epoch is None or loss < self.best_loss:
+            self.best_epoch, self.best_loss = epoch.number, loss
+            self.best_vector = epoch.parameters.vector.copy()
+        return self.waited >= self.patience
 
     def restore(self, parameters: Parameters) -> None:
         """Write the parameters of the best epoch into ``parameters``."""
-        if self._best_vector is not None:
-            parameters.vector[:] = self._best_vector
+        if self.best_vector is not None:
+            parameters.vector[:] = self.best_vector

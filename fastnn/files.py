@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import stat
+from glob import escape
 from pathlib import Path
 
 from fastnn.errors import InputError
@@ -64,6 +65,16 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     except OSError as error:
         raise InputError(f"cannot write {os.fspath(path)}: {error.strerror}") from error
     probe.unlink()
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove the temporary files of writers that were killed, so that they do not pile up.
+
+    A writer of the same file that is still alive would fail; what was there before stays whole.
+    """
+    target = _resolve(path)
+    for leftover in target.parent.glob(f".{escape(target.name[:40])}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def _temporary(target: Path) -> Path:

@@ -1,74 +1,31 @@
-"""A trained network with everything that prediction needs, and its file.
+"""A trained network with everything that prediction needs."""
 
-The file is safetensors: the arrays, and a JSON header with the network's shape, the class labels,
-the input scaling and how it was trained. Nothing in it is executed on loading.
-"""
-
-import json
 import os
 from collections.abc import Generator, Iterable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, fields
-from math import isfinite
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastnn import __version__
 from fastnn.checks import check_features
 from fastnn.engine import Engine, get_engine
 from fastnn.errors import InputError
 from fastnn.files import write_atomically
-from fastnn.formats.content import require_file
+from fastnn.history import History
 from fastnn.html import model_html
 from fastnn.inputs import Input
 from fastnn.labels import encode_labels, index_dtype
+from fastnn.model_file import Parts, model_bytes, read_model
 from fastnn.moving import to_onnx, to_torch
-from fastnn.network import Network, Parameters, aligned_zeros, float_dtype
+from fastnn.network import Network, Parameters
 from fastnn.predictor import Predictor
 from fastnn.scaling import Scaling
 from fastnn.streams import WINDOW_BYTES, FileSamples, Samples, open_samples
 
 if TYPE_CHECKING:
     import onnx
-
-FORMAT = "fastnn-model"
-VERSION = 1
-STOPPED = ("finished", "early", "interrupted", "diverged", "failed")
-
-
-@dataclass
-class History:
-    """What happened in training, one entry per finished epoch.
-
-    Attributes
-    ----------
-    loss : list of float
-        Mean of the batch losses, each weighted by its samples' weights; penalty included.
-    seconds : list of float
-        Time spent in training; validation is not in it.
-    validation_loss, validation_accuracy : list of float
-        Empty without validation data.
-    stopped : str
-        Why training ended: "finished", "early" (by a callback, early stopping among them),
-        "interrupted", "diverged" or "failed" (the samples' file could not be read).
-    best_epoch : int or None
-        With ``patience``: the epoch, counted from 1, whose parameters the model has.
-    """
-
-    loss: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    validation_loss: list[float] = field(default_factory=list)
-    validation_accuracy: list[float] = field(default_factory=list)
-    stopped: str = "finished"
-    best_epoch: int | None = None
-
-    @property
-    def epochs(self) -> int:
-        """Number of finished epochs."""
-        return len(self.loss)
 
 
 @dataclass(eq=False)
@@ -262,7 +219,8 @@ class Model:
         OSError
             If the file cannot be written; what was there before is untouched.
         """
-        write_atomically(path, _to_bytes(self))
+        parts = Parts(**{name: getattr(self, name) for name in Parts._fields})
+        write_atomically(path, model_bytes(parts))
 
     def to_torch(self) -> dict[str, NDArray[np.floating]]:
         """Return the parameters as the state dict of a ``torch.nn.Sequential``, as arrays.
@@ -351,40 +309,6 @@ def mean_loss_and_accuracy(
     return float(loss), float(accuracy)
 
 
-# --- the file -----------------------------------------------------------------------------------
-
-
-def _to_bytes(model: Model) -> bytes:
-    from safetensors.numpy import save
-
-    if not np.isfinite(model.parameters.vector).all():
-        raise InputError("the model has parameters that are NaN or infinite; it was not saved")
-    tensors: dict[str, NDArray[Any]] = {}
-    for layer, (W, b) in enumerate(
-        zip(model.parameters.weights, model.parameters.biases, strict=True)
-    ):
-        tensors[f"weights.{layer}"], tensors[f"biases.{layer}"] = W, b
-    if model.scaling.offset is not None and model.scaling.factor is not None:
-        tensors["scaling.offset"] = model.scaling.offset
-        tensors["scaling.factor"] = model.scaling.factor
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "fastnn": __version__,
-        "network": {
-            "layer_sizes": list(model.network.layer_sizes),
-            "activation": model.network.activation,
-            "output": model.network.output,
-        },
-        "classes": model.classes.tolist(),
-        "scale": model.scaling.scale,
-        "feature_names": model.feature_names and list(model.feature_names),
-        "history": asdict(model.history),
-        "settings": model.settings,
-    }
-    return bytes(save(tensors, {"fastnn": json.dumps(header, allow_nan=False)}))
-
-
 def load(
     path: str | os.PathLike[str], *, engine: str | None = None, threads: int | None = None
 ) -> Model:
@@ -408,159 +332,4 @@ def load(
         If the file cannot be read.
     """
     runs_on = get_engine(threads=threads) if engine is None else get_engine(engine, threads=threads)
-    require_file(Path(path))
-    try:
-        header, tensors = _read(Path(path))
-        return _from_parts(header, tensors, runs_on)
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        detail = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{os.fspath(path)} is not a model of fastnn: {detail}") from error
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    from safetensors import SafetensorError, safe_open
-
-    with path.open("rb"):  # a clear OSError before the library's own
-        pass
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            names = list(file.keys())
-            dtypes = {file.get_slice(name).get_dtype() for name in names}
-            if not dtypes <= {"F32", "F64"}:
-                raise ValueError(f"it holds arrays of types {sorted(dtypes)}")
-            tensors = {name: file.get_tensor(name) for name in names}
-    except SafetensorError as error:
-        raise ValueError(f"it is not a whole safetensors file ({error})") from error
-    if set(metadata) != {"fastnn"}:
-        raise ValueError("its header does not speak of fastnn")
-    header = json.loads(
-        metadata["fastnn"], parse_constant=_refuse_constant, parse_float=_finite_float
-    )
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError("its header does not speak of fastnn")
-    if type(header["version"]) is not int or header["version"] != VERSION:
-        raise ValueError(
-            f"it has format version {header['version']!r}; this fastnn {__version__} reads version "
-            f"{VERSION}: install the fastnn that wrote it ({header.get('fastnn')!r})"
-        )
-    return header, tensors
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"its header holds {name}")
-
-
-def _finite_float(digits: str) -> float:
-    number = float(digits)
-    return number if isfinite(number) else _refuse_constant(digits)
-
-
-HEADER_KEYS = {
-    "format", "version", "fastnn", "network", "classes", "scale", "feature_names", "history",
-    "settings",
-}  # fmt: skip
-
-
-def _from_parts(header: dict[str, Any], tensors: dict[str, NDArray[Any]], engine: Engine) -> Model:
-    if set(header) != HEADER_KEYS:
-        raise ValueError(f"its header has the keys {sorted(header)}")
-    shape = header["network"]
-    if not isinstance(shape, dict) or set(shape) != {"layer_sizes", "activation", "output"}:
-        raise ValueError(f"its network is {shape!r:.80}")
-    network = Network(shape.pop("layer_sizes"), **shape)
-    n_features, n_outputs = network.n_features, network.n_outputs
-    scaling = _scaling(header["scale"], tensors, n_features)
-    history = _history(header["history"])
-    names = header["feature_names"]
-    if names is not None and not (
-        isinstance(names, list) and len(names) == n_features and {type(n) for n in names} == {str}
-    ):
-        raise ValueError(f"it has feature names {names!r:.80} for {n_features} features")
-    if not isinstance(header["settings"], dict):
-        raise ValueError("its settings are not an object")
-    return Model(
-        network=network,
-        parameters=_parameters(network, tensors),
-        classes=_classes(header["classes"], n_outputs),
-        engine=engine,
-        scaling=scaling,
-        feature_names=None if names is None else tuple(names),
-        history=history,
-        settings=header["settings"],
-    )
-
-
-def _parameters(network: Network, tensors: dict[str, NDArray[Any]]) -> Parameters:
-    layers = range(len(network.layer_sizes) - 1)
-    expected = {f"{kind}.{layer}" for kind in ("weights", "biases") for layer in layers}
-    if set(tensors) != expected:
-        raise ValueError(f"it holds the arrays {sorted(tensors)!r:.200}")
-    # the sizes are checked against arrays that exist before anything is allocated from them
-    for layer in layers:
-        shape = network.layer_sizes[layer : layer + 2]
-        W, b = tensors[f"weights.{layer}"], tensors[f"biases.{layer}"]
-        if W.shape != shape or b.shape != shape[1:]:
-            raise ValueError(f"layer {layer} has arrays of shapes {W.shape} and {b.shape}")
-    dtypes = {array.dtype for array in tensors.values()}
-    if len(dtypes) != 1:
-        raise ValueError("its arrays differ in dtype")
-    vector = aligned_zeros(network.n_parameters, float_dtype(dtypes.pop()))
-    parameters = Parameters(network.layer_sizes, vector)
-    for layer in layers:
-        parameters.weights[layer][...] = tensors[f"weights.{layer}"]
-        parameters.biases[layer][...] = tensors[f"biases.{layer}"]
-    if not np.isfinite(vector).all():
-        raise ValueError("it has parameters that are NaN or infinite")
-    return parameters
-
-
-def _scaling(scale: Any, tensors: dict[str, NDArray[Any]], n_features: int) -> Scaling:
-    """Take the scaling's arrays out of ``tensors`` and check them."""
-    if not (isinstance(scale, float) and isfinite(scale) and scale != 0):
-        raise ValueError(f"its scale is {scale!r}")
-    offset, factor = tensors.pop("scaling.offset", None), tensors.pop("scaling.factor", None)
-    for array in (offset, factor):
-        if array is not None and not (
-            array.shape == (n_features,) and array.dtype == np.float64 and np.isfinite(array).all()
-        ):
-            raise ValueError("its input scaling does not fit the network")
-    if (offset is None) != (factor is None):
-        raise ValueError("its input scaling is not whole")
-    return Scaling(scale, offset, factor)
-
-
-def _history(record: Any) -> History:
-    if not isinstance(record, dict) or set(record) != {f.name for f in fields(History)}:
-        raise ValueError(f"its history is {record!r:.80}")
-    history = History(**record)
-    curves = (
-        history.loss,
-        history.seconds,
-        history.validation_loss,
-        history.validation_accuracy,
-    )
-    for curve in curves:
-        if not isinstance(curve, list) or not {type(value) for value in curve} <= {float, int}:
-            raise ValueError(f"its history holds {curve!r:.80}")
-    if {len(curve) for curve in curves if curve} - {history.epochs}:
-        raise ValueError("its history has curves of different lengths")
-    best = history.best_epoch
-    if history.stopped not in STOPPED or not (
-        best is None or (type(best) is int and 1 <= best <= history.epochs)
-    ):
-        raise ValueError("its history does not say how training ended")
-    return history
-
-
-def _classes(labels: Any, n_outputs: int) -> NDArray[Any]:
-    kinds = {type(label) for label in labels} if isinstance(labels, list) else set()
-    if len(kinds) != 1 or not kinds <= {int, str, bool}:
-        raise ValueError(f"its class labels are {labels!r:.80}")
-    is_large = kinds == {int} and min(labels) >= 0 and 2**63 <= max(labels) < 2**64
-    classes = np.asarray(labels, np.uint64) if is_large else np.asarray(labels)
-    if classes.dtype.kind not in "iuUb" or len(set(labels)) != len(labels):
-        raise ValueError(f"its class labels are {labels!r:.80}")
-    if len(labels) != n_outputs:
-        raise ValueError(f"it has {len(labels)} class labels for {n_outputs} outputs")
-    return classes
+    return Model(engine=runs_on, **read_model(path)._asdict())

@@ -126,7 +126,7 @@ def learning_rates(
     return rates
 
 
-def check_schedule(schedule: Schedule, n_total: int) -> None:
-    """Ask a schedule for factors along the whole run, before it begins."""
+def check_schedule(schedule: Schedule, n_total: int) -> Factors:
+    """Ask a schedule for factors along the whole run, at most 10,000 of them, before it begins."""
     n_asked = min(n_total, 10_000)
-    learning_rates(schedule, 1.0, 0, n_asked, n_asked)
+    return learning_rates(schedule, 1.0, 0, n_asked, n_asked)

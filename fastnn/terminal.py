@@ -228,11 +228,13 @@ class Terminal:
             TimeRemainingColumn(),
         )
         with self._progress(*columns) as progress:
-            task = progress.add_task("training", total=epochs)
+            task, is_first = progress.add_task("training", total=epochs), True
 
             def on_epoch(epoch: Epoch) -> None:
-                if epoch.number == 1:
+                nonlocal is_first
+                if is_first:
                     self.line(headline)
+                    is_first = False
                 self.line(str(epoch))
                 progress.update(task, completed=epoch.number)
 

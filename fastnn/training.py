@@ -1,5 +1,6 @@
 """``fit``: epochs of shuffled mini-batches on an engine, with validation and early stopping."""
 
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -13,15 +14,17 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn import __version__
 from fastnn.callbacks import Callback, EarlyStopping, Epoch, print_epoch
+from fastnn.checkpoints import Checkpoint, Progress
 from fastnn.checks import check_count, check_finite, check_instance
 from fastnn.engine import DEFAULT_ENGINE, Engine, get_engine
 from fastnn.errors import DivergedError, InputError, ReadError, TrainingInterrupted
+from fastnn.fingerprint import GIVEN, fingerprint
 from fastnn.inputs import as_array
 from fastnn.interrupts import stop_on_interrupt
 from fastnn.models import Model, mean_loss_and_accuracy
 from fastnn.network import Network, Parameters, float_dtype
 from fastnn.objective import Objective
-from fastnn.optimizers import Adam, Optimizer, OptimizerState
+from fastnn.optimizers import Adam, Optimizer
 from fastnn.records import generator_from, is_number
 from fastnn.schedules import Schedule, check_schedule, get_schedule, learning_rates
 from fastnn.streams import MEMORY, Samples, check_memory
@@ -58,6 +61,8 @@ def fit(
     threads: int | None = None,
     dtype: DTypeLike = "float32",
     memory: int = MEMORY,
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+    resume: bool = False,
     verbose: bool = False,
 ) -> Model:
     """Train a network with shuffled mini-batches.
@@ -109,6 +114,19 @@ def fit(
         Bytes that the samples of a file may take in memory: a path or a memory map with more is
         read while training, again in each epoch; one with less is loaded. ``fastnn.streams`` says
         how samples are shuffled then.
+    checkpoint : path, optional
+        A folder in which the run is kept as its last whole epoch left it, in one file that is
+        written after each epoch, flushed to the disk, and replaced in one step. Or a
+        ``fastnn.checkpoints.Checkpoint``, which has a ``resume`` of its own.
+    resume : bool, default=False
+        Go on from the checkpoint: a run that was killed at any moment ends with the same bits as
+        one that was not (of parameters and losses; fused engine, any number of threads). Where
+        nothing was saved, and without ``resume``, it starts afresh, and what another run has saved
+        is replaced once the first epoch has ended. A run that had ended returns its model at once.
+        With a seed of None, or a generator, the checkpoint decides. Other data or settings, but
+        for ``threads``, are an InputError that names what differs; callbacks cannot be compared,
+        and of a file that is read while training only a part is (see ``fastnn.fingerprint``). A
+        callback hears of an epoch again if the run was killed before that was saved.
     verbose : bool, default=False
         Print a line per epoch.
 
@@ -119,13 +137,15 @@ def fit(
     Raises
     ------
     InputError
-        If something does not fit; nothing was trained.
+        If something does not fit, or the checkpoint is damaged or of another run; nothing was
+        trained or written.
     DivergedError
         If the loss or a parameter stopped being finite; ``.model`` is the model as the last good
         batch left it, or the last good epoch where an update itself overflowed.
     ReadError, OSError
-        If a file of samples cannot be read to its end, or holds what is no number; ``.model`` is
-        the model as the last good batch left it, None if training had not begun.
+        If a file of samples cannot be read to its end, or holds what is no number, or a checkpoint
+        cannot be written; ``.model`` is the model as the last good batch left it, None if training
+        had not begun.
     TrainingInterrupted
         On Ctrl-C (it is a KeyboardInterrupt); ``.model`` is the model so far.
 
@@ -153,6 +173,9 @@ def fit(
     names = _checked_names(feature_names, network.n_features)
     # streams of their own, so that what one draws does not shift the others
     start, shuffles, split = generator_from(seed).spawn(3)
+    keeper = _keeper(checkpoint, resume)
+    if keeper is not None:
+        keeper.take_split(split)
     data = prepare_training(
         network,
         X,
@@ -167,7 +190,7 @@ def fit(
         memory=check_memory(memory),
     )
     n_batches = -(-data.n_samples // recipe.batch_size)
-    check_schedule(recipe.schedule, recipe.epochs * n_batches)
+    factors = check_schedule(recipe.schedule, recipe.epochs * n_batches)
     model = Model(
         network=network,
         parameters=_starting_point(network, parameters, start, dtype),
@@ -187,9 +210,23 @@ def fit(
             "numpy": np.__version__,
         },
     )
+    state = recipe.optimizer.initialize(model.parameters)
+    progress = Progress(model, state, shuffles, early_stopping)
+    if keeper is not None:
+        further = {
+            "validation": GIVEN
+            if isinstance(validation, tuple)
+            else validation and float(validation),
+            "tol": early_stopping and float(early_stopping.tol),
+        }
+        more = {
+            "rates of the schedule": factors,
+            "starting parameters": parameters and parameters.vector,
+        }
+        keeper.begin(progress, fingerprint(model, data, further, more))
     with stop_on_interrupt() as stop:
         try:
-            _run_epochs(runner, recipe, data, model, listeners, shuffles, stop)
+            _run_epochs(recipe, data, progress, listeners, keeper, stop)
         except DivergedError as error:
             model.history.stopped = "diverged"
             error.model = model
@@ -279,6 +316,16 @@ class _Recipe:
         }
 
 
+def _keeper(
+    checkpoint: str | os.PathLike[str] | Checkpoint | None, resume: bool
+) -> Checkpoint | None:
+    if checkpoint is None and resume:
+        raise InputError("resume needs checkpoint, the folder of the run to go on with")
+    if checkpoint is None or isinstance(checkpoint, Checkpoint):
+        return checkpoint
+    return Checkpoint(checkpoint, resume=resume)
+
+
 def _checked_names(names: Sequence[str] | None, n_features: int) -> tuple[str, ...] | None:
     if names is None:
         return None
@@ -310,19 +357,20 @@ def _starting_point(
 
 
 def _run_epochs(
-    engine: Engine,
     recipe: _Recipe,
     data: TrainingData,
-    model: Model,
+    progress: Progress,
     callbacks: Sequence[Callback],
-    shuffles: np.random.Generator,
+    keeper: Checkpoint | None,
     stop: Event,
 ) -> None:
-    """Train ``model`` in place and fill its history, until the end or the first wish to stop."""
+    """Train in place and fill the history, until the end or the first wish to stop."""
+    model = progress.model
     history, parameters = model.history, model.parameters
-    state = recipe.optimizer.initialize(parameters)
     n_batches = -(-data.n_samples // recipe.batch_size)
-    for number in range(1, recipe.epochs + 1):
+    if history.stopped == "early":  # so the run ended that is gone on with
+        return
+    for number in range(history.epochs + 1, recipe.epochs + 1):
         rates = learning_rates(
             recipe.schedule,
             recipe.rate,
@@ -332,7 +380,7 @@ def _run_epochs(
         )
         started = perf_counter()
         try:
-            losses, weights = _run_epoch(engine, recipe, data, model, state, shuffles, rates, stop)
+            losses, weights = _run_epoch(recipe, data, progress, rates, stop)
         except DivergedError as error:
             error.epoch = number
             raise
@@ -345,7 +393,7 @@ def _run_epochs(
         if data.validation is not None:
             with closing(data.watched()) as windows:
                 val_loss, val_accuracy = mean_loss_and_accuracy(
-                    (engine.predict(model.network, parameters, X_val), y_val)
+                    (model.engine.predict(model.network, parameters, X_val), y_val)
                     for X_val, y_val in windows
                 )
             history.validation_loss.append(val_loss)
@@ -366,27 +414,27 @@ def _run_epochs(
         wants_end = any(isinstance(wish, bool | np.bool_) and bool(wish) for wish in wishes)
         if wants_end and number < recipe.epochs:
             history.stopped = "early"
+        if keeper is not None:
+            keeper.save(progress)
+        if history.stopped == "early":
             return
 
 
 def _run_epoch(
-    engine: Engine,
     recipe: _Recipe,
     data: TrainingData,
-    model: Model,
-    state: OptimizerState,
-    shuffles: np.random.Generator,
+    progress: Progress,
     rates: NDArray[np.float64],
     stop: Event,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Train on one epoch; return the loss and the weight of each batch, fewer if it was stopped."""
     losses, weights, done = np.empty(len(rates)), np.empty(len(rates)), 0
-    with closing(data.windows(shuffles, recipe.batch_size)) as windows:
+    with closing(data.windows(progress.shuffles, recipe.batch_size)) as windows:
         for window in windows:
             n_batches = -(-len(window.order) // recipe.batch_size)
             here = slice(done, done + n_batches)
             try:
-                found = _run_window(engine, recipe, window, model, state, rates[here], stop)
+                found = _run_window(recipe, window, progress, rates[here], stop)
             except DivergedError as error:
                 error.losses = np.concatenate([losses[:done], error.losses])
                 error.batch = None if error.batch is None else done + error.batch
@@ -401,19 +449,18 @@ def _run_epoch(
 
 
 def _run_window(
-    engine: Engine,
     recipe: _Recipe,
     window: Window,
-    model: Model,
-    state: OptimizerState,
+    progress: Progress,
     rates: NDArray[np.float64],
     stop: Event,
 ) -> NDArray[np.float64]:
     """Train on the batches of one window; if it diverges, leave finite parameters behind."""
+    model, state = progress.model, progress.state
     parameters = model.parameters
     before = parameters.vector.copy()
     try:
-        losses = engine.train(
+        losses = model.engine.train(
             model.network,
             parameters,
             state,

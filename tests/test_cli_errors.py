@@ -198,6 +198,8 @@ def test_data_that_cannot_be_downloaded(place):
         ("--test-fraction 0", "0<x<1"),
         ("--optimizer Adam", "'sgd', 'momentum', 'nesterov', 'adam', 'adamw'"),
         ("--threads 0", "--threads"),
+        ("--resume", "--resume needs --checkpoint"),
+        ("--checkpoint good.npz", "cannot write good.npz"),
     ],
 )
 def test_bad_options(place, args, says):

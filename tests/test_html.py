@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn.history import History
 from fastnn.html import network_html
-from fastnn.models import History, Model
+from fastnn.models import Model
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -192,6 +192,7 @@ REFUSED = {
     "extra key": (spoil_header(lambda h: h.update(run="rm")), "has the keys"),
     "missing key": (spoil_header(lambda h: h.pop("classes")), "has the keys"),
     "activation": (spoil_header(lambda h: h["network"].update(activation="x")), "activation is"),
+    "output": (spoil_header(lambda h: h["network"].update(output="exp")), "its output is 'exp'"),
     "sizes": (spoil_header(lambda h: h["network"].update(layer_sizes=[5, 7, 3])), "layer 0"),
     "huge sizes": (
         spoil_header(lambda h: h["network"].update(layer_sizes=[2**40, 2**40, 3])),

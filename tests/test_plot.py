@@ -10,7 +10,7 @@ from command import succeed, with_matplotlib
 
 import fastnn
 from fastnn import plot
-from fastnn.models import History
+from fastnn.history import History
 
 pytestmark = pytest.mark.usefixtures("kept_kernels")
 

@@ -1,5 +1,6 @@
 """``fastnn train``: data, a network, training, a test, and the files that were asked for."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,6 +28,7 @@ from fastnn.training import DEFAULT_BATCH_SIZE, DEFAULT_EPOCHS, DEFAULT_SCHEDULE
 
 if TYPE_CHECKING:
     from fastnn.datasets import Dataset
+    from fastnn.history import History
 
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
 MOMENTUM = 0.9
@@ -151,6 +153,20 @@ WEIGHT_DECAY = 0.01
     help="Save the model. [default: not saved]",
 )
 @click.option(
+    "--checkpoint",
+    type=click.Path(),
+    metavar="DIR",
+    help="Keep the run in a folder, after each epoch, so that --resume can go on with it. "
+    "[default: not kept]",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the last whole epoch that is in --checkpoint; where nothing is, start afresh. "
+    "The data and the other options must be the same, but for --threads. [default: start afresh, "
+    "and replace what is there once the first epoch has ended]",
+)
+@click.option(
     "--plot",
     "plot_path",
     type=click.Path(),
@@ -175,6 +191,8 @@ def train(
     validation: float,
     test_fraction: float,
     output: str | None,
+    checkpoint: str | None,
+    resume: bool,
     plot_path: str | None,
     json_path: str | None,
     **settings: Any,
@@ -186,6 +204,7 @@ def train(
     may be larger than memory: see --memory.
     """
     from fastnn import datasets
+    from fastnn.checkpoints import Checkpoint
     from fastnn.engine import get_engine
     from fastnn.interrupts import stop_on_interrupt
     from fastnn.network import Network
@@ -195,9 +214,17 @@ def train(
     terminal = Terminal(data_on_stdout=json_path == "-", go_on=any((output, plot_path, json_path)))
     if settings["patience"] is not None and not validation:
         raise click.UsageError("--patience needs samples to watch: a --validation above 0")
+    if resume and checkpoint is None:
+        raise click.UsageError("--resume needs --checkpoint, the folder of the run to go on with")
     method = _optimizer(optimizer, momentum, weight_decay)
     runner = get_engine(engine, threads=settings["threads"])
-    check_outputs(output, plot_path, json_path, inputs=(data, labels))
+    keeper = None
+    taken = [data, labels]
+    if checkpoint is not None:
+        tell = partial(_tell_of_resuming, terminal, settings["epochs"])
+        keeper = Checkpoint(checkpoint, resume=resume, on_resume=tell)
+        taken.append(str(keeper.path))
+    check_outputs(output, plot_path, json_path, inputs=taken)
     with terminal.download_bar() as report:
         dataset = datasets.load(
             data,
@@ -236,6 +263,7 @@ def train(
                     standardize=standardize,
                     feature_names=dataset.feature_names,
                     engine=engine,
+                    checkpoint=keeper,
                     **settings,
                 )
             except TrainingInterrupted as error:
@@ -259,6 +287,13 @@ def train(
             terminal.errors.print("Interrupted when training had ended: everything was written.")
     if interrupted or again.is_set():
         raise click.exceptions.Exit(INTERRUPTED)
+
+
+def _tell_of_resuming(terminal: Terminal, epochs: int, history: "History") -> None:
+    if history.epochs == epochs or history.stopped == "early":
+        terminal.line(f"the run had ended after epoch {history.epochs}: nothing is left to train")
+    else:
+        terminal.line(f"going on after epoch {history.epochs} of {epochs}")
 
 
 def _optimizer(name: str, momentum: float | None, weight_decay: float | None) -> Optimizer:

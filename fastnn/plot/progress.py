@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnn.errors import InputError
-from fastnn.models import History, Model
+from fastnn.history import History
+from fastnn.models import Model
 from fastnn.plot.figures import BLUE, GREEN, ORANGE, legend_below, place
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastnn.history import History
 from fastnn.labels import encode_labels
-from fastnn.models import History, Model
+from fastnn.models import Model
 from fastnn.plot.classes import draw_confusion
 from fastnn.plot.figures import ORANGE, new_figure, short_names
 from fastnn.plot.progress import draw_losses, draw_scores, epoch_axis
