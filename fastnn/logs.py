@@ -7,7 +7,6 @@ own: the id of the outermost fit and the numbers of the tasks down to this one.
 
 import csv
 import io
-import json
 import os
 import secrets
 from pathlib import Path
@@ -16,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import __version__
 from fastnn.errors import InputError
 from fastnn.files import check_writable, write_atomically
+from fastnn.tensor_file import Kind, read, reading, to_bytes
 
 COLUMNS = (
     "run", "epoch", "loss", "validation_loss", "validation_score", "learning_rate", "time",
 )  # fmt: skip
-FORMAT, VERSION = "fastnn-checkpoint", 1
+ESTIMATOR = Kind("a checkpoint of this estimator", "fastnn-estimator", 1, frozenset({"state"}))
 
 
 class EpochCallback:
@@ -180,8 +179,9 @@ class Checkpoint(EpochCallback):
     """Save the weights after each epoch: the file is always a whole one.
 
     A safetensors file with the weights, the optimizer's moments and what is known of the training;
-    nothing in it is executed on loading. ``Checkpoint.load`` brings it back. For one fit at a time:
-    several write over each other.
+    nothing in it is executed on loading. ``Checkpoint.load`` brings it back. Weights that are not
+    finite, of a run that diverged, are not written over good ones. For one fit at a time: several
+    write over each other.
 
     Parameters
     ----------
@@ -215,8 +215,12 @@ class Checkpoint(EpochCallback):
 
     def note(self, estimator: Any, run: str) -> None:
         """Write the file."""
-        if estimator.n_iter_ % self.every == 0:
-            write_atomically(self.path, _to_bytes(estimator))
+        from fastnn.estimators.state import take
+
+        is_finite = all(np.isfinite(W).all() for W in estimator.coefs_ + estimator.intercepts_)
+        if estimator.n_iter_ % self.every == 0 and is_finite:
+            state, tensors = take(estimator)
+            write_atomically(self.path, to_bytes(ESTIMATOR, {"state": state}, tensors))
 
     @staticmethod
     def load(path: str | os.PathLike[str], estimator: Any) -> Any:
@@ -243,43 +247,7 @@ class Checkpoint(EpochCallback):
         """
         from fastnn.estimators.state import restore
 
-        header, tensors = _read(path)
-        try:
+        with reading(path, ESTIMATOR):
+            header, tensors = read(path, ESTIMATOR)
             restore(estimator, header["state"], tensors)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            detail = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise InputError(
-                f"{os.fspath(path)} is not a checkpoint of this estimator: {detail}"
-            ) from error
         return estimator
-
-
-def _to_bytes(estimator: Any) -> bytes:
-    from safetensors.numpy import save
-
-    from fastnn.estimators.state import take
-
-    state, tensors = take(estimator)
-    header = {"format": FORMAT, "version": VERSION, "fastnn": __version__, "state": state}
-    return bytes(save(tensors, {"fastnn": json.dumps(header)}))
-
-
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    with open(path, "rb"):  # a clear OSError before the library's own
-        pass
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})["fastnn"])
-            tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{os.fspath(path)} is not a checkpoint of fastnn: {error}") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise InputError(f"{os.fspath(path)} is not a checkpoint of fastnn")
-    if header.get("version") != VERSION:
-        raise InputError(
-            f"{os.fspath(path)} has format version {header.get('version')!r}; this fastnn "
-            f"{__version__} reads version {VERSION}"
-        )
-    return header, tensors

@@ -259,6 +259,26 @@ def test_a_checkpoint_of_each_so_many_epochs(tmp_path):
         classifier().set_callbacks(Checkpoint(tmp_path / "none" / "x")).fit(X, Y)
 
 
+def test_a_run_that_diverges_leaves_the_good_weights(tmp_path):
+    path = tmp_path / "model.safetensors"
+    settings = {**SETTINGS, "activation": "identity", "solver": "sgd", "max_iter": 30}
+    model = fastnn.MLPRegressor(**settings, learning_rate_init=0.05)
+    with pytest.raises(ValueError, match="non-finite"):
+        model.set_callbacks(Checkpoint(path)).fit(X * 3, NUMBERS)
+    again = Checkpoint.load(path, clone(model).set_callbacks())
+    assert np.isfinite(again.predict(X)).all()
+    finite = np.isfinite(model.loss_curve_)
+    assert 0 < len(again.loss_curve_) <= finite.sum() < 30
+
+
+def test_scores_that_are_no_numbers(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = classifier(early_stopping=True, scoring=lambda model, X, y: float("nan"))
+    again = Checkpoint.load(path, clone(model.set_callbacks(Checkpoint(path)).fit(X, Y)))
+    assert np.isnan(again.validation_scores_).all()
+    assert again.best_validation_score_ == -np.inf
+
+
 def test_files_that_are_no_checkpoint_of_this(tmp_path):
     path = tmp_path / "model.safetensors"
     classifier().set_callbacks(Checkpoint(path)).fit(X, Y)
@@ -276,11 +296,11 @@ def test_files_that_are_no_checkpoint_of_this(tmp_path):
     tensors = load_file(path)
     for content in (b"", whole[:-5], whole[:40], b"x" * 200):
         path.write_bytes(content)
-        with pytest.raises(fastnn.InputError, match="is not a checkpoint of fastnn"):
+        with pytest.raises(fastnn.InputError, match="is not a checkpoint of this"):
             Checkpoint.load(path, classifier())
     for metadata in (None, {"fastnn": "{}"}, {"fastnn": "[1]"}, {"fastnn": "x"}):
         save_file(tensors, path, metadata)
-        with pytest.raises(fastnn.InputError, match="is not a checkpoint of fastnn"):
+        with pytest.raises(fastnn.InputError, match="is not a checkpoint of this"):
             Checkpoint.load(path, classifier())
     for old, new in (
         (b'\\"n_outputs_\\": 3', b'\\"n_outputs_\\": 4'),
@@ -295,6 +315,6 @@ def test_files_that_are_no_checkpoint_of_this(tmp_path):
         assert whole.count(old) == 1, old
         path.write_bytes(whole.replace(old, new))
         model = classifier()
-        with pytest.raises(fastnn.InputError, match="is not a checkpoint of"):
+        with pytest.raises(fastnn.InputError, match="is not a checkpoint of this"):
             Checkpoint.load(path, model)
         assert not hasattr(model, "coefs_")

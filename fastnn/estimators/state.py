@@ -1,5 +1,6 @@
 """What a checkpoint holds of an estimator: a record for JSON, and arrays; and the way back."""
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def take(estimator: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         "solver": estimator.solver,
         "step": optimizer.state.step,
         "learning_rate": float(optimizer.learning_rate),
-        "plain": {name: getattr(estimator, name) for name in PLAIN},
+        "plain": {name: _told(getattr(estimator, name)) for name in PLAIN},
         "feature_names": None,
     }
     if hasattr(estimator, "feature_names_in_"):
@@ -52,14 +53,14 @@ def restore(estimator: Any, state: dict[str, Any], tensors: dict[str, NDArray[An
 
     Raises
     ------
-    ValueError, KeyError, TypeError, IndexError, AttributeError
+    ValueError, KeyError, TypeError
     """
     for name, found in (("activation", estimator.activation), ("solver", estimator.solver)):
         if state[name] != found:
             raise ValueError(f"it was trained with {name}={state[name]!r}, not {found!r}")
     if state["classifier"] != is_classifier(estimator):
         raise ValueError("one is a classifier, the other a regressor")
-    plain = {name: state["plain"][name] for name in PLAIN}
+    plain = {name: _meant(state["plain"][name]) for name in PLAIN}
     arrays = _layers(plain, tensors)
     found = {**plain, **_names(state, plain)}
     if state["classifier"]:
@@ -84,9 +85,24 @@ def restore(estimator: Any, state: dict[str, Any], tensors: dict[str, NDArray[An
         setattr(estimator, name, value)
 
 
+def _told(value: Any) -> Any:
+    """Return a value with words for numbers that JSON does not have."""
+    if isinstance(value, list):
+        return [_told(part) for part in value]
+    return str(float(value)) if isinstance(value, float) and not isfinite(value) else value
+
+
+def _meant(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_meant(part) for part in value]
+    return float(value) if isinstance(value, str) and value in ("nan", "inf", "-inf") else value
+
+
 def _layers(plain: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """Return weights, then biases, once they fit each other."""
-    layers = range(int(plain["n_layers_"]) - 1)
+    if type(plain["n_layers_"]) is not int or plain["n_layers_"] < 2:
+        raise ValueError(f"it has {plain['n_layers_']!r} layers")
+    layers = range(plain["n_layers_"] - 1)
     arrays = [tensors[f"{kind}.{layer}"] for kind in ("weights", "biases") for layer in layers]
     weights, biases = arrays[: len(layers)], arrays[len(layers) :]
     width = plain["n_features_in_"]
@@ -103,12 +119,15 @@ def _names(state: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
     names = state["feature_names"]
     if names is None:
         return {}
-    if len(names) != plain["n_features_in_"]:
-        raise ValueError(f"it has {len(names)} names for {plain['n_features_in_']} features")
+    strings = isinstance(names, list) and all(type(name) is str for name in names)
+    if not strings or len(names) != plain["n_features_in_"]:
+        raise ValueError(f"it has the names {names!r:.80} for {plain['n_features_in_']} features")
     return {"feature_names_in_": np.array(names, dtype=object)}
 
 
 def _classes(record: dict[str, Any], n_outputs: int) -> dict[str, Any]:
+    if not isinstance(record["kind"], str) or not isinstance(record["dtype"], str):
+        raise ValueError("its classes are not told")
     dtype = np.dtype(record["dtype"])
     if dtype.kind not in "biufUO":
         raise ValueError(f"its classes have dtype {dtype}")
