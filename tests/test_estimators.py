@@ -458,7 +458,7 @@ def test_the_same_surface(kind):
     public = {name for name in dir(other) if not name.startswith("_")}
     assert public <= {name for name in dir(ours) if not name.startswith("_")}
     X, y = samples(), targets("binary")[2]
-    for solver in ("adam", "lbfgs"):
+    for solver in ("lbfgs", "adam"):
         fitted = {
             name: value
             for name, value in vars(other(solver=solver, max_iter=1).fit(X, y)).items()
@@ -468,6 +468,8 @@ def test_the_same_surface(kind):
         assert fitted.keys() <= mine.keys()
         kinds = {name: type(value) for name, value in fitted.items() if "loss_" not in name}
         assert {name: type(mine[name]) for name in kinds} == kinds
+    for name in [*settings, *(name for name in mine if name.endswith("_"))]:
+        assert re.search(rf"^    (beta_1, )?{name}(, beta_2)? : ", ours.__doc__, re.MULTILINE), name
     for solver in ("adam", "lbfgs"):  # that of its regressor has it always
         models = ours(solver=solver), other(solver=solver)
         assert hasattr(models[0], "partial_fit") == hasattr(models[1], "partial_fit")

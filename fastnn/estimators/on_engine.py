@@ -250,7 +250,7 @@ class OnEngine(Predicting, CallbackSupportMixin):  # type: ignore[misc]
         """Return the samples' weights, those of their classes included."""
         return sample_weight
 
-    def _objective(self, **more: Any) -> Objective:
+    def _objective(self) -> Objective:
         seed = int(self._random_state.randint(2**31)) if self.dropout else 0
         return Objective(
             alpha=self.alpha,
