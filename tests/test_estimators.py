@@ -479,7 +479,8 @@ def threads_of(estimator, X, y):
     return estimator._kept.engine(estimator.engine, estimator.n_threads).threads
 
 
-def test_grid_search_does_not_oversubscribe():
+def test_grid_search_does_not_oversubscribe(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # joblib leaves what the user set
     ours, _, y = both("binary", max_iter=1)
     search = GridSearchCV(
         ours, {"alpha": [1e-4, 1e-2]}, scoring=threads_of, cv=2, n_jobs=2, error_score="raise"
