@@ -126,6 +126,11 @@ VARIANTS = {
     "default batch": {"batch_size": "auto"},
     "early stopping": {"early_stopping": True, "max_iter": 12, "n_iter_no_change": 2, "tol": 0.01},
     "stops": {"tol": 0.5, "n_iter_no_change": 2, "max_iter": 30},
+    "whole batches": {"batch_size": 46, "max_iter": 12},
+    "stops after whole batches": {"batch_size": 46, "tol": 0.5, "n_iter_no_change": 2,
+                                  "max_iter": 30},
+    "adaptive, whole batches": {"batch_size": 46, "solver": "sgd", "learning_rate": "adaptive",
+                                "tol": 0.1, "n_iter_no_change": 1, "max_iter": 40},
     "betas": {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3},
     "one layer": {"hidden_layer_sizes": 8},
     "random state": {"random_state": np.random.RandomState(5)},
@@ -251,11 +256,13 @@ def test_the_best_weights_of_an_earlier_call_stay():
     assert max(ours.validation_scores_[-2:]) <= ours.best_validation_score_
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:Got `batch_size`:UserWarning")
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_divergence_ends_as_there(early_stopping):
+@pytest.mark.parametrize("batch_size", [50, 46, N])
+def test_divergence_ends_as_there(early_stopping, batch_size):
     X = samples()
-    settings = {"solver": "sgd", "activation": "identity", "learning_rate_init": 1.0}
+    settings = {"solver": "sgd", "activation": "identity", "batch_size": batch_size}
+    settings["learning_rate_init"] = 0.3
     ours, other, y = both("numbers", max_iter=20, early_stopping=early_stopping, **settings)
     for model in (ours, other):
         if early_stopping:
@@ -266,6 +273,12 @@ def test_divergence_ends_as_there(early_stopping):
     assert ours.n_iter_ == other.n_iter_ == len(ours.loss_curve_)
     assert np.isnan(other.loss_curve_[-1])
     assert np.isnan(ours.loss_curve_[-1])
+    finite = np.isfinite(ours.loss_curve_)
+    large = 1e100  # beyond, what is rounded otherwise may overflow an epoch earlier
+    calm = finite & (np.array(other.loss_curve_) < large)
+    np.testing.assert_allclose(
+        np.array(ours.loss_curve_)[calm], np.array(other.loss_curve_)[calm], rtol=1e-9
+    )
     if early_stopping:
         assert np.isfinite(ours.predict(X)).all()
         assert np.isnan(ours.validation_scores_[-1])
@@ -286,6 +299,26 @@ def test_ctrl_c_keeps_what_was_learned():
     with pytest.warns(UserWarning, match="^Training interrupted by user"):
         ours.fit(samples(), y)
     assert_curves_agree(ours, other.set_params(max_iter=2).fit(samples(), y))
+
+
+class InterruptedLater(ReferenceEngine):
+    """An engine that Ctrl-C reaches in its eighth batch: five are an epoch."""
+
+    def train(self, network, parameters, state, X, y, order, **kwargs):
+        os.kill(os.getpid(), signal.SIGINT)
+        kwargs["stop"] = None
+        return super().train(network, parameters, state, X, y, order[: 7 * 46], **kwargs)
+
+
+def test_ctrl_c_among_epochs_of_one_call():
+    ours, other, y = both("binary", engine=InterruptedLater(), batch_size=46)
+    with pytest.warns(UserWarning, match="^Training interrupted by user"):
+        ours.fit(samples(), y)
+    assert ours.n_iter_ == 1
+    np.testing.assert_allclose(
+        ours.loss_curve_, other.set_params(max_iter=1).fit(samples(), y).loss_curve_, rtol=1e-12
+    )
+    assert ours._optimizer.state.step == 7
 
 
 def test_errors_and_warnings_are_those_of_scikit_learn():

@@ -269,7 +269,7 @@ class OnEngine(Predicting, CallbackSupportMixin):  # type: ignore[misc]
         return Y.argmax(axis=1) if self.out_activation_ == "softmax" and Y.ndim == 2 else Y
 
     @contextmanager
-    def _task(self, epoch: int) -> Iterator[Task]:
+    def _task(self) -> Iterator[Task]:
         """Tell callbacks of the begin and the end of an epoch."""
         task = Task()
         if not getattr(self, "_skl_callbacks", None) or not hasattr(self, "_callback_fit_ctx"):

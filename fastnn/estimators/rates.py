@@ -68,8 +68,10 @@ def make_optimizer(estimator: Any, parameters: Parameters) -> EngineOptimizer:
     return kind(estimator, parameters)
 
 
-def batch_rates(estimator: Any, epoch: int, n_batches: int) -> float | NDArray[np.float64]:
-    """Return the learning rates of the batches of an epoch, counted from 0.
+def batch_rates(
+    estimator: Any, first: int, count: int, n_batches: int
+) -> float | NDArray[np.float64]:
+    """Return the learning rates of the batches of ``count`` epochs; ``first`` counts from 0.
 
     A schedule runs over ``max_iter`` epochs; later ones (of ``partial_fit``) are as the last.
     """
@@ -77,10 +79,10 @@ def batch_rates(estimator: Any, epoch: int, n_batches: int) -> float | NDArray[n
     if named in OWN_RATES:
         return estimator._optimizer.rate()
     schedule = schedules.get_schedule(named)
-    first = min(epoch, estimator.max_iter - 1) * n_batches
+    begin = min(first, estimator.max_iter - 1) * n_batches
     total = estimator.max_iter * n_batches
     rates = schedules.learning_rates(
-        schedule, estimator.learning_rate_init, first, n_batches, total
+        schedule, estimator.learning_rate_init, begin, count * n_batches, total
     )
     if estimator.solver == "sgd":
         estimator._optimizer.learning_rate = float(rates[-1])

@@ -22,6 +22,10 @@ from fastnn.interrupts import stop_on_interrupt
 from fastnn.network import Network, Parameters
 from fastnn.objective import Objective
 
+# Samples of several epochs that one call of the engine may train: enough to share what a call takes
+# between small epochs, and few enough for their indices to take no room.
+AT_ONCE = 2**16
+
 
 class Training:
     """What a fit trains, on what, and the epochs of it."""
@@ -62,38 +66,56 @@ class Training:
             One epoch only, which is no reason to warn.
         """
         estimator, started = self.estimator, perf_counter()
-        order, shuffled = np.arange(len(self.rows)), estimator._random_state
-        estimator.n_iter_ = 0
+        estimator.n_iter_, is_over = 0, False
         with _interruptions() as stop:
-            for epoch in range(epochs):
-                if estimator.shuffle:
-                    order = order[shuffled.permutation(len(order))]
-                with estimator._task(epoch) as task:
-                    loss = self._epoch(self.rows[order], first + epoch, stop)
-                    if loss is None:
+            while not is_over and estimator.n_iter_ < epochs:
+                count = 1 if once else self._undecided(epochs - estimator.n_iter_)
+                with estimator._task() as task:
+                    losses = self._train(count, first + estimator.n_iter_, stop)
+                    for loss in losses:
+                        self._note(loss)
+                        self._judge()
+                        estimator._optimizer.iteration_ends(estimator.t_)
+                    if len(losses) < count:
                         raise KeyboardInterrupt
-                    self._note(loss)
-                    self._judge()
-                    estimator._optimizer.iteration_ends(estimator.t_)
                 is_over = self._is_over(task.stop, perf_counter() - started)
-                if once or is_over or stop.is_set():
-                    break
-                # the run of a schedule is meant to last that long
-                if estimator.n_iter_ == epochs and estimator.learning_rate in OWN_RATES:
-                    warnings.warn(
-                        f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
-                        "optimization hasn't converged yet.",
-                        ConvergenceWarning,
-                        stacklevel=2,
-                    )
+                is_over = is_over or once or stop.is_set()
+            # the run of a schedule is meant to last that long
+            if not is_over and estimator.learning_rate in OWN_RATES:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
+                    "optimization hasn't converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
 
-    def _epoch(self, order: NDArray[np.intp], epoch: int, stop: Event) -> float | None:
-        """Return the mean of the batches' losses; None if Ctrl-C came before their end.
+    def _undecided(self, left: int) -> int:
+        """Return how many epochs one call may train, as nothing can end training before.
+
+        Epochs without improvement are counted one by one, so it takes some until there are too many
+        of them, however they go. Where somebody looks at each epoch, it is one.
+        """
+        estimator = self.estimator
+        is_watched = (
+            self.validation is not None
+            or estimator.verbose
+            or estimator.time_budget is not None
+            or getattr(estimator, "_skl_callbacks", None)
+        )
+        n_samples = len(self.rows)
+        if is_watched or estimator.learning_rate == "invscaling" or n_samples % self.batch_size:
+            return 1
+        patience = estimator.n_iter_no_change - estimator._no_improvement_count + 1
+        return max(1, int(min(left, patience, AT_ONCE // n_samples)))
+
+    def _train(self, count: int, first: int, stop: Event) -> list[float]:
+        """Return each epoch's mean loss; of fewer than ``count`` if Ctrl-C came before their end.
 
         A run that diverged goes on, with parameters that are no numbers, to the end that
         scikit-learn gives it.
         """
         n_batches = len(self.batch_sizes)
+        orders = [self._order() for _ in range(count)]
         try:
             losses = self.engine.train(
                 self.network,
@@ -101,20 +123,27 @@ class Training:
                 self.estimator._optimizer.state,
                 self.samples,
                 self.targets,
-                order,
+                np.concatenate(orders),
                 batch_size=self.batch_size,
-                learning_rates=batch_rates(self.estimator, epoch, n_batches),
+                learning_rates=batch_rates(self.estimator, first, count, n_batches),
                 objective=self.objective,
                 sample_weight=self.sample_weight,
                 stop=stop,
             )
         except DivergedError as error:
             self.parameters.vector[:] = nan
-            is_last = error.batch == n_batches - 1
-            return error.loss if is_last else nan
-        if len(losses) < n_batches:
-            return None
-        return float(losses @ self.batch_sizes) / len(order)
+            losses = np.full(count * n_batches, nan)
+            losses[: error.batch], losses[error.batch] = error.losses, error.loss
+        whole = len(losses) // n_batches
+        table = losses[: whole * n_batches].reshape(whole, n_batches)
+        # one by one: so the sum's bits do not depend on how many epochs there are
+        return [float(row @ self.batch_sizes) / len(self.rows) for row in table]
+
+    def _order(self) -> NDArray[np.intp]:
+        """Return the rows in the order of the next epoch: shuffled from that of the last one."""
+        if self.estimator.shuffle:
+            self.rows = self.rows[self.estimator._random_state.permutation(len(self.rows))]
+        return self.rows
 
     def _note(self, loss: float) -> None:
         estimator = self.estimator
