@@ -17,6 +17,7 @@ from sklearn.model_selection import GridSearchCV
 
 import fastnn
 from fastnn.logs import Checkpoint, CSVLog, TensorBoard
+from fastnn.reference import ReferenceEngine
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -97,6 +98,23 @@ def test_ctrl_c_between_epochs(last):
     with pytest.warns(UserWarning, match="^Training interrupted by user"):
         model = classifier().set_callbacks(Pressing()).fit(X, Y)
     assert model.loss_curve_ == classifier(max_iter=last).fit(X, Y).loss_curve_
+
+
+class PressedInTheThirdEpoch(ReferenceEngine):
+    calls = 0
+
+    def train(self, *args, **kwargs):
+        self.calls += 1
+        if self.calls == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().train(*args, **kwargs)
+
+
+def test_an_epoch_that_does_not_end_is_none(tmp_path):
+    model = classifier(engine=PressedInTheThirdEpoch()).set_callbacks(CSVLog(tmp_path / "log.csv"))
+    with pytest.warns(UserWarning, match="^Training interrupted by user"):
+        model.fit(X, Y)
+    assert [row["epoch"] for row in rows(tmp_path / "log.csv")] == ["1", "2"]
 
 
 def test_a_callback_that_fails():
