@@ -103,8 +103,7 @@ def model_html(model: Any) -> str:
             facts[name] = value.get("name", value) if isinstance(value, dict) else value
     if history.seconds:
         facts["seconds"] = sum(history.seconds)
-    labels = [str(label) for label in model.classes[:MOST_CLASSES].tolist()]
-    facts["classes"] = ", ".join([*labels, "..."] if len(model.classes) > MOST_CLASSES else labels)
+    facts["classes"] = _names(model.classes)
     return network_html(
         model.network.layer_sizes,
         activation=model.network.activation,
@@ -114,6 +113,45 @@ def model_html(model: Any) -> str:
         loss_curve=history.loss,
         title="Model",
     )
+
+
+def estimator_html(estimator: Any) -> str:
+    """Return what a notebook shows of a fitted estimator of fastnn's; see ``network_html``."""
+    weights = estimator.coefs_
+    facts = {"solver": estimator.solver, "epochs": estimator.n_iter_, "loss": estimator.loss_}
+    for name in ("best_validation_score_", "validation_loss_curve_"):
+        value = getattr(estimator, name, None)
+        if value is not None:
+            is_curve = isinstance(value, list)
+            facts["validation loss" if is_curve else "best validation score"] = (
+                value[-1] if is_curve else value
+            )
+    if estimator.solver == "lbfgs":
+        facts["iterations"] = facts.pop("epochs")
+    else:
+        rate = estimator.learning_rate
+        facts["learning rate"] = f"{estimator.learning_rate_init:g}, " + (
+            rate if isinstance(rate, str) else getattr(rate, "__name__", "custom")
+        )
+        facts["batch size"] = estimator.batch_size
+    facts["engine"] = getattr(estimator.engine, "name", estimator.engine)
+    if hasattr(estimator, "classes_"):
+        facts["classes"] = _names(estimator.classes_)
+    return network_html(
+        [len(W) for W in weights] + [weights[-1].shape[1]],
+        activation=estimator.activation,
+        output=estimator.out_activation_,
+        dtype=weights[0].dtype,
+        facts=facts,
+        loss_curve=getattr(estimator, "loss_curve_", ()),
+        title=type(estimator).__name__,
+    )
+
+
+def _names(classes: Any) -> str:
+    """Return the first labels of an array."""
+    labels = [str(label) for label in classes[:MOST_CLASSES].tolist()]
+    return ", ".join([*labels, "..."] if len(classes) > MOST_CLASSES else labels)
 
 
 def _text(value: Any) -> str:
@@ -228,8 +266,8 @@ def _table(facts: Mapping[str, Any]) -> str:
         f'<td style="{cell}">{_text(value)}</td></tr>'
         for name, value in facts.items()
     )
-    table = '<table style="border-collapse: collapse; border: 0; margin: 6px 0 0 0">'
-    return f"{table}<tbody>{rows}</tbody></table>" if rows else ""
+    style = "border-collapse: collapse; border: 0; margin: 6px 0 0 0; font-size: inherit"
+    return f'<table style="{style}"><tbody>{rows}</tbody></table>' if rows else ""
 
 
 def _label(x: float, y: float, text: str, *, bold: bool = False, small: bool = False) -> str:

@@ -210,3 +210,47 @@ def test_a_model_without_an_epoch_shows_itself():
     root = parsed(a_model(History(stopped="interrupted"))._repr_html_())
     assert set(rows(root)) == {"epochs", "classes"}
     assert rows(root)["epochs"] == "0, interrupted"
+
+
+def estimator_part(estimator):
+    """What stands below scikit-learn's diagram."""
+    start = '<div style="font-size: 13px'
+    of_both = estimator._repr_mimebundle_()["text/html"], estimator._repr_html_()
+    one, other = (html[html.index(start) :] for html in of_both)
+    assert one == other
+    return parsed(one)
+
+
+def test_a_fitted_classifier_shows_its_network_below_scikit_learns_diagram():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 4)), rng.choice(["<b>", "&amp;", "c"], 60)
+    estimator = fastnn.MLPClassifier(
+        (7, 5), max_iter=4, early_stopping=True, learning_rate="cosine", random_state=0
+    )
+    assert "features" not in estimator._repr_html_().split("</style>")[-1]
+    estimator.fit(X, y)
+    root = estimator_part(estimator)
+    assert root.find("div/b").text == "MLPClassifier"
+    assert root.find("div/b").tail == " 93 parameters, float64: 4-7-5-3"
+    found = rows(root)
+    assert list(found) == [
+        "solver", "epochs", "loss", "best validation score", "validation loss", "learning rate",
+        "batch size", "engine", "classes",
+    ]  # fmt: skip
+    assert found["epochs"] == "4"
+    assert float(found["loss"]) == pytest.approx(estimator.loss_, rel=1e-3)
+    assert float(found["validation loss"]) == pytest.approx(
+        estimator.validation_loss_curve_[-1], rel=1e-3
+    )
+    assert found["learning rate"] == "0.001, cosine"
+    assert found["classes"] == "&amp;, <b>, c"
+    assert {"relu", "softmax"} <= set(labels(root))
+    assert "in 4 epochs" in curve(root)[1]
+
+
+def test_a_regressor_by_lbfgs_shows_itself():
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    estimator = fastnn.MLPRegressor(solver="lbfgs", max_iter=200, tol=0.1, random_state=0)
+    root = estimator_part(estimator.fit(X, X[:, 0]))
+    assert list(rows(root)) == ["solver", "loss", "iterations", "engine"]
+    assert {"relu", "identity"} <= set(labels(root))

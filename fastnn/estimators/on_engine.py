@@ -29,6 +29,7 @@ from fastnn.estimators.predicting import Predicting
 from fastnn.estimators.rates import OWN_RATES, make_optimizer
 from fastnn.estimators.stochastic import Training
 from fastnn.estimators.validation import Validation
+from fastnn.html import estimator_html
 from fastnn.inputs import prepare
 from fastnn.network import Parameters
 from fastnn.objective import Objective
@@ -311,6 +312,13 @@ class OnEngine(Predicting, CallbackSupportMixin):  # type: ignore[misc]
         slopes = Parameters(network.layer_sizes, gradient)
         parts = (*slopes.weights, *slopes.biases)
         return loss, np.concatenate([part.ravel() for part in parts])
+
+    # --- in a notebook ----------------------------------------------------------------------------
+
+    def _html_repr(self) -> str:
+        """Return scikit-learn's diagram, and the network once there is one."""
+        diagram: str = super()._html_repr()
+        return diagram + estimator_html(self) if hasattr(self, "coefs_") else diagram
 
     # --- scikit-learn's own objects ---------------------------------------------------------------
 
