@@ -227,7 +227,7 @@ def test_a_fitted_classifier_shows_its_network_below_scikit_learns_diagram():
     estimator = fastnn.MLPClassifier(
         (7, 5), max_iter=4, early_stopping=True, learning_rate="cosine", random_state=0
     )
-    assert "features" not in estimator._repr_html_().split("</style>")[-1]
+    assert '<div style="font-size: 13px' not in estimator._repr_html_()
     estimator.fit(X, y)
     root = estimator_part(estimator)
     assert root.find("div/b").text == "MLPClassifier"
