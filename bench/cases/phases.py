@@ -48,7 +48,7 @@ def make_entry(tile: Tile, version: str, *, keep: bool) -> Any:
                         continue
                     if a.run[0].skips:
                         forward_rows(tile, ZERO, a, span(a.order, begin, end - begin), begin)
-                    forward(tile, a, begin, end)
+                    forward(tile, ZERO, a, begin, end, ZERO, ZERO)
             elif which == HEAD:
                 output = a.layers[a.layers.size - 1]
                 size = a.run[0].head_size

@@ -20,29 +20,31 @@ from fastnn.fused.plan import (
     STATUS,
 )
 from fastnn.fused.sparse import forward_rows, request_next, write_row
-from fastnn.fused.vectors import NO, address, inner, span, view
+from fastnn.fused.vectors import NO, ZERO, address, inner, span, view
 
 
 @inner
-def forward(tile, a, first, last):
+def forward(tile, member, a, first, last, offset, updates):
     """Z_l = A_{l-1} W_l + b_l, A_l = activation(Z_l), for the places first .. last-1.
 
-    Where the first layer skips zeros, its Z is there already.
+    Where the first layer skips zeros, its Z is there already. For dropout, the sample at place i
+    is number ``offset + i`` of its batch, after so many ``updates``.
     """
+    run, output = a.run[0], a.layers.size - 1
+    kind = run.activation
     for l in range(a.layers.size):
-        forward_layer(tile, a, l, first, last)
-
-
-@inner
-def forward_with_dropout(tile, member, a, first, last, offset, updates):
-    """Do as ``forward``, with dropout after each hidden layer.
-
-    The sample at place i is number ``offset + i`` of its batch, after so many ``updates``.
-    """
-    for l in range(a.layers.size):
-        forward_layer(tile, a, l, first, last)
-        if l < a.layers.size - 1:
-            drop_rows(member, a, l, a.layers[l].A, first, last, offset, updates)
+        layer = a.layers[l]
+        if l > 0 or not run.skips:
+            multiply_rows(
+                tile, address(a.addresses, layer.rows), first, last, layer.fan_in,
+                address(a.workspace, layer.W_panels), layer.fan_out, kind == RELU and l < output,
+                address(a.workspace, layer.A), layer.stride,
+            )  # fmt: skip
+        if l < output and kind != RELU:
+            A = span(a.workspace, layer.A + first * layer.stride, (last - first) * layer.stride)
+            activate(kind, A)
+        if l < output and run.dropout > 0:
+            drop_rows(member, a, l, layer.A, first, last, offset, updates)
 
 
 @inner
@@ -56,25 +58,10 @@ def drop_rows(member, a, l, place, first, last, offset, updates):
 
 
 @inner
-def forward_layer(tile, a, l, first, last):
-    """Compute one layer's A, or the logits."""
-    kind, output, layer = a.run[0].activation, a.layers.size - 1, a.layers[l]
-    if l > 0 or not a.run[0].skips:
-        multiply_rows(
-            tile, address(a.addresses, layer.rows), first, last, layer.fan_in,
-            address(a.workspace, layer.W_panels), layer.fan_out, kind == RELU and l < output,
-            address(a.workspace, layer.A), layer.stride,
-        )  # fmt: skip
-    if l < output and kind != RELU:
-        A = span(a.workspace, layer.A + first * layer.stride, (last - first) * layer.stride)
-        activate(kind, A)
-
-
-@inner
 def backward(tile, member, a, first, last, offset, updates):
     """delta_{l-1} = (delta_l W_l^T) * activation'(Z_{l-1}), for the places first .. last-1.
 
-    With dropout, see ``forward_with_dropout``, its factors are on top.
+    The factors of dropout come on top; see ``forward``.
     """
     run = a.run[0]
     keep = a.workspace.dtype.type(1.0 - run.dropout)
@@ -145,10 +132,7 @@ def propagate(tile, member, a, start, offset, first, last, total, updates):
         if run.skips:
             samples = span(a.order, start + begin, end - begin)
             forward_rows(tile, member, a, samples, begin)
-        if run.dropout > 0:
-            forward_with_dropout(tile, member, a, begin, end, offset, updates)
-        else:
-            forward(tile, a, begin, end)
+        forward(tile, member, a, begin, end, offset, updates)
         for i in range(begin, end, ABREAST):
             n = min(ABREAST, end - i)
             Z = span(a.workspace, output.A + i * output.stride, n * output.stride)
@@ -194,7 +178,7 @@ def predict(tile, member, members, a):
         if run.skips:
             samples = span(a.samples, place, n)
             forward_rows(tile, member, a, samples, place)
-        forward(tile, a, place, place + n)
+        forward(tile, member, a, place, place + n, ZERO, ZERO)  # no dropout in predictions
         for i in range(0, n, ABREAST):
             m = min(ABREAST, n - i)
             Z = span(a.workspace, output.A + (place + i) * output.stride, m * output.stride)
