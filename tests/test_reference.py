@@ -105,23 +105,25 @@ def test_the_logistic_function_keeps_small_values_and_does_not_overflow():
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=np.finfo(np.float32).tiny)
 
 
-def test_the_penalty_is_summed_in_double_precision():
+@pytest.mark.parametrize("engine", ["reference", "fused"])
+def test_the_penalty_is_summed_in_double_precision(engine):
     network = fastnn.Network((3000, 40))
     parameters = network.initialize(0)
     parameters.weights[0][:] = np.float32(0.1)
     X = np.zeros((1, 3000), np.float32)
-    loss, _ = fastnn.get_engine("reference").gradient(
+    loss, _ = fastnn.get_engine(engine).gradient(
         network, parameters, X, [0], objective=fastnn.Objective(2.0)
     )
     squares = 120_000 * float(np.float32(0.1)) ** 2
     assert loss == pytest.approx(np.log(40) + squares, rel=1e-8)
 
 
-def test_the_penalty_of_weights_whose_squares_overflow_float32():
+@pytest.mark.parametrize("engine", ["reference", "fused"])
+def test_the_penalty_of_weights_whose_squares_overflow_float32(engine):
     network = fastnn.Network((1, 2))
     parameters = network.initialize(0)
     parameters.vector[:] = np.float32(1e20), 0, 0, 0
-    loss, _ = fastnn.get_engine("reference").gradient(
+    loss, _ = fastnn.get_engine(engine).gradient(
         network, parameters, np.zeros((1, 1), np.float32), [0], objective=fastnn.Objective(1e-30)
     )
     assert loss == pytest.approx(np.log(2) + float(np.float32(1e20)) ** 2 * 1e-30 / 2, rel=1e-6)

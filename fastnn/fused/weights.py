@@ -5,10 +5,13 @@ A bias is the weight of an input that is always 1, and its gradient is computed 
 
 from math import sqrt
 
+import numpy as np
+
 from fastnn.fused.dense import block_stride, correlate_rows, pack_block, pack_rows, vectors_for
 from fastnn.fused.plan import CHUNK, GRADIENT, PREDICT, SQUARES
 from fastnn.fused.share import share
 from fastnn.fused.sparse import move_touched
+from fastnn.fused.sums import SIDE_BY_SIDE, sum_of_square_vectors
 from fastnn.fused.tiles import turn, turn_rest
 from fastnn.fused.update import move, use
 from fastnn.fused.vectors import NO, ONE, ZERO, address, inner, span
@@ -265,20 +268,13 @@ def move_scaled(a, step, first, n, factor):
 
 @inner
 def sum_of_squares(values):
-    """Add up squares in eight interleaved chains: the same bits for any vector width."""
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-    for i in range(0, values.size - 7, 8):
-        s0 += float(values[i]) ** 2
-        s1 += float(values[i + 1]) ** 2
-        s2 += float(values[i + 2]) ** 2
-        s3 += float(values[i + 3]) ** 2
-        s4 += float(values[i + 4]) ** 2
-        s5 += float(values[i + 5]) ** 2
-        s6 += float(values[i + 6]) ** 2
-        s7 += float(values[i + 7]) ** 2
-    for i in range(values.size // 8 * 8, values.size):
-        s0 += float(values[i]) ** 2
-    return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+    """Add up squares in double precision."""
+    whole = values.size // SIDE_BY_SIDE
+    total = sum_of_square_vectors(address(values, 0), whole, values.dtype.type(0))
+    for i in range(whole * SIDE_BY_SIDE, values.size):
+        x = np.float64(values[i])  # Python's float would leave it as it is
+        total += x * x
+    return total
 
 
 @inner
