@@ -17,6 +17,7 @@ from moved import (
     samples,
     standardizing,
 )
+from sklearn.exceptions import NotFittedError
 
 import fastnn
 from fastnn.moving import onnx_graphs, to_onnx
@@ -195,3 +196,58 @@ def test_export_to_onnx(tmp_path):
     found = run_onnx((folder / "moved.ONNX").read_bytes(), X)
     check_probabilities(found["probabilities"], model, X)
     assert found["label"].tolist() == model.predict(X).tolist()
+
+
+# --- estimators ----------------------------------------------------------------------------------
+
+SHORT = {"max_iter": 50, "learning_rate": "cosine", "random_state": 0}
+RNG = np.random.default_rng(0)
+X_SMALL = RNG.normal(size=(80, 5))
+TARGETS = {
+    "two": np.where(X_SMALL[:, 0] > 0, "yes", "no"),
+    "three": np.array(["a", "b", "c"], dtype=object)[np.digitize(X_SMALL[:, 0], [-0.5, 0.5])],
+    "numbers": np.digitize(X_SMALL[:, 0], [-0.5, 0.5]) + 10,
+    "labels": (X_SMALL[:, :3] > 0).astype(int),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("targets", TARGETS)
+def test_onnx_of_a_classifier(targets, dtype):
+    X, y = X_SMALL.astype(dtype), TARGETS[targets]
+    model = fastnn.MLPClassifier((6, 4), activation="tanh", **SHORT).fit(X, y)
+    found = run_onnx(model.to_onnx(), X)
+    expected = model.predict_proba(X)
+    assert found["probabilities"].dtype == dtype
+    np.testing.assert_allclose(found["probabilities"], expected, atol=CLOSE[dtype])
+    assert (np.abs(expected - 0.5) > CLOSE[dtype]).all()  # so that the labels are the same
+    assert found["label"].tolist() == model.predict(X).tolist()
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+def test_onnx_of_a_regressor(loss, tmp_path):
+    y = np.exp(X_SMALL[:, 0])
+    model = fastnn.MLPRegressor(loss, hidden_layer_sizes=(6,), **SHORT).fit(X_SMALL, y)
+    path = tmp_path / "model.onnx"
+    model.to_onnx(path, input_dtype="float32")
+    X = X_SMALL.astype(np.float32)
+    values = run_onnx(path.read_bytes(), X)["values"]
+    assert values.shape == (80, 1)
+    np.testing.assert_allclose(values[:, 0], model.predict(X.astype(float)), rtol=1e-10)
+
+
+def test_state_dict_of_an_estimator():
+    y = np.c_[X_SMALL[:, 0] - 1, X_SMALL[:, 1] * 2]
+    model = fastnn.MLPRegressor(hidden_layer_sizes=(6, 4), activation="tanh", **SHORT)
+    state = model.fit(X_SMALL, y).to_torch()
+    A = X_SMALL
+    for layer in (0, 2, 4):
+        Z = A @ state[f"{layer}.weight"].T + state[f"{layer}.bias"]
+        A = np.tanh(Z)
+    np.testing.assert_allclose(Z, model.predict(X_SMALL), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("way", ["to_onnx", "to_torch"])
+def test_an_estimator_that_is_not_fitted_does_not_move(way):
+    with pytest.raises(NotFittedError):
+        getattr(fastnn.MLPClassifier(), way)()

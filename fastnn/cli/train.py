@@ -91,6 +91,25 @@ WEIGHT_DECAY = 0.01
     help="Strength of the L2 penalty on the weights.",
 )
 @click.option(
+    "--dropout",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Share of the hidden layers' values that are dropped in each batch.",
+)
+@click.option(
+    "--label-smoothing",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Share of a label that is spread over all classes.",
+)
+@click.option(
+    "--clip-norm",
+    type=float,
+    help="Norm of the gradient above which it is scaled down. [default: not clipped]",
+)
+@click.option(
     "--schedule",
     type=click.Choice(tuple(SCHEDULES)),
     default=DEFAULT_SCHEDULE,
@@ -102,7 +121,7 @@ WEIGHT_DECAY = 0.01
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Decides the starting weights, the shuffles and the validation split.",
+    help="Decides the starting weights, the shuffles, the validation split and what is dropped.",
 )
 @memory_option
 @threads_option
@@ -186,6 +205,9 @@ def train(
     momentum: float | None,
     weight_decay: float | None,
     alpha: float,
+    dropout: float,
+    label_smoothing: float,
+    clip_norm: float | None,
     engine: str,
     standardize: bool | None,
     validation: float,
@@ -217,6 +239,13 @@ def train(
     if resume and checkpoint is None:
         raise click.UsageError("--resume needs --checkpoint, the folder of the run to go on with")
     method = _optimizer(optimizer, momentum, weight_decay)
+    objective = Objective(
+        alpha,
+        label_smoothing,
+        dropout,
+        dropout_seed=settings["seed"] % 2**64,
+        clip_norm=clip_norm,
+    )
     runner = get_engine(engine, threads=settings["threads"])
     keeper = None
     taken = [data, labels]
@@ -255,7 +284,7 @@ def train(
                     dataset.X_train,
                     dataset.y_train,
                     classes=dataset.classes,
-                    objective=Objective(alpha),
+                    objective=objective,
                     optimizer=method,
                     validation=validation or None,
                     callbacks=[on_epoch],

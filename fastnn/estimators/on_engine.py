@@ -23,8 +23,8 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from fastnn.checks import check_targets
 from fastnn.engine import ENGINES
 from fastnn.errors import InputError
-from fastnn.estimators.exchange import from_sklearn, to_sklearn
 from fastnn.estimators.kept import Kept
+from fastnn.estimators.moves import Moves
 from fastnn.estimators.predicting import Predicting
 from fastnn.estimators.rates import OWN_RATES, make_optimizer
 from fastnn.estimators.stochastic import Training
@@ -66,10 +66,9 @@ class Task:
     stop: bool = False
 
 
-class OnEngine(Predicting, CallbackSupportMixin):  # type: ignore[misc]
+class OnEngine(Predicting, Moves, CallbackSupportMixin):  # type: ignore[misc]
     """The passes of scikit-learn's ``BaseMultilayerPerceptron``, on an engine."""
 
-    _sklearn_class: ClassVar[type]
     validation_loss_curve_: list[float] | None
     _beyond_constraints: ClassVar[dict[str, Any]] = {
         "learning_rate": [StrOptions({*OWN_RATES, *SCHEDULES}), callable],
@@ -319,43 +318,3 @@ class OnEngine(Predicting, CallbackSupportMixin):  # type: ignore[misc]
         """Return scikit-learn's diagram, and the network once there is one."""
         diagram: str = super()._html_repr()
         return diagram + estimator_html(self) if hasattr(self, "coefs_") else diagram
-
-    # --- scikit-learn's own objects ---------------------------------------------------------------
-
-    def to_sklearn(self) -> Any:
-        """Return scikit-learn's own object with the same settings and fitted attributes.
-
-        Settings that scikit-learn does not have are left out, and a learning-rate schedule becomes
-        "constant"; the optimizer's moments are kept, for its ``partial_fit``.
-
-        Returns
-        -------
-        estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
-        """
-        return to_sklearn(self, self._sklearn_class)
-
-    @classmethod
-    def from_sklearn(cls, estimator: Any, **settings: Any) -> Self:
-        """Return an estimator with the settings and fitted attributes of scikit-learn's own.
-
-        Parameters
-        ----------
-        estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
-        **settings
-            Parameters of this class that are to differ, such as ``n_threads``.
-
-        Returns
-        -------
-        estimator : MLPClassifier or MLPRegressor
-
-        Raises
-        ------
-        InputError
-            If it is an object of another class.
-        """
-        if not isinstance(estimator, cls._sklearn_class):
-            raise InputError(
-                f"estimator is {type(estimator).__name__}; expected scikit-learn's "
-                f"{cls._sklearn_class.__name__}"
-            )
-        return from_sklearn(cls, estimator, settings)
