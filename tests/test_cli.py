@@ -118,6 +118,10 @@ def test_seed_decides(tmp_path):
 
 
 ADAM = {"name": "Adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-08, "weight_decay": 0.0}
+OBJECTIVE = {
+    "alpha": 0.0, "label_smoothing": 0.0, "dropout": 0.0, "dropout_seed": 0, "clip_norm": None,
+    "like_sklearn": False,
+}  # fmt: skip
 VARIANTS = [
     # arguments, layer sizes, settings
     (
@@ -138,12 +142,22 @@ VARIANTS = [
     (
         "--optimizer adam --schedule cosine --dtype float32 --alpha 0.001 --activation logistic",
         [64, 128, 10],
-        {"optimizer": ADAM, "objective": {"alpha": 0.001}},
+        {"optimizer": ADAM, "objective": {**OBJECTIVE, "alpha": 0.001}},
     ),
     (
         "--optimizer adamw --schedule one-cycle --hidden 9,8 --hidden 7 --activation relu",
         [64, 9, 8, 7, 10],
         {"optimizer": {**ADAM, "weight_decay": 0.01}},
+    ),
+    (
+        "--dropout 0.25 --label-smoothing 0.1 --clip-norm 2 --seed 7 --optimizer adam",
+        [64, 128, 10],
+        {
+            "objective": {
+                "alpha": 0.0, "label_smoothing": 0.1, "dropout": 0.25, "dropout_seed": 7,
+                "clip_norm": 2.0, "like_sklearn": False,
+            }
+        },
     ),
     (
         "--batch-size 7 --learning-rate 0.01 --validation 0 --no-standardize",
