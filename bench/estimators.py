@@ -2,8 +2,8 @@
 
 ``python -m bench.estimators`` lets both do the same in turn, in one process, and prints how many
 times as long scikit-learn's took: the median of the rounds' ratios, and their quartiles. First the
-results are compared. ``--write`` writes ``reports/estimators.md`` and the figures behind it as
-JSON. MNIST is looked for in ``FASTNN_DATA``. Nothing else should run meanwhile.
+results are compared. ``--write`` writes ``reports/estimators.md``, the figures behind it as JSON,
+and the table in README.md. MNIST is looked for in ``FASTNN_DATA``. Nothing else should run meanwhile.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from sklearn.datasets import make_classification
 from sklearn.exceptions import ConvergenceWarning
 
 import fastnn
+from bench import readme
 from fastnn.console import print_line
 from fastnn.files import write_atomically
 from fastnn.machine import describe
@@ -193,6 +194,7 @@ def main() -> None:
         result = {"machine": machine, "rows": rows}
         write_atomically(RAW, (json.dumps(result, indent=1) + "\n").encode())
         write_atomically(REPORT, report(result).encode())
+        readme.fill("estimators", table(rows))
 
 
 if __name__ == "__main__":

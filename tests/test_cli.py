@@ -154,8 +154,12 @@ VARIANTS = [
         [64, 128, 10],
         {
             "objective": {
-                "alpha": 0.0, "label_smoothing": 0.1, "dropout": 0.25, "dropout_seed": 7,
-                "clip_norm": 2.0, "like_sklearn": False,
+                "alpha": 0.0,
+                "label_smoothing": 0.1,
+                "dropout": 0.25,
+                "dropout_seed": 7,
+                "clip_norm": 2.0,
+                "like_sklearn": False,
             }
         },
     ),

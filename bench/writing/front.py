@@ -14,6 +14,7 @@ from bench.writing.tables import EXPLAINED, picture, table
 
 OTHERS = {
     "accuracy.md": "How accurate are the defaults?",
+    "estimators.md": "How much faster are the estimators than scikit-learn's?",
     "larger_than_memory.md": "What does it cost to train on a file larger than memory?",
 }
 
