@@ -3,7 +3,8 @@
 ``python -m bench.estimators`` lets both do the same in turn, in one process, and prints how many
 times as long scikit-learn's took: the median of the rounds' ratios, and their quartiles. First the
 results are compared. ``--write`` writes ``reports/estimators.md``, the figures behind it as JSON,
-and the table in README.md. MNIST is looked for in ``FASTNN_DATA``. Nothing else should run meanwhile.
+and the table in README.md. MNIST is looked for in ``FASTNN_DATA``. Nothing else should run
+meanwhile.
 """
 
 import argparse
