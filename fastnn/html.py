@@ -118,10 +118,12 @@ def model_html(model: Any) -> str:
 def estimator_html(estimator: Any) -> str:
     """Return what a notebook shows of a fitted estimator of fastnn's; see ``network_html``."""
     weights = estimator.coefs_
-    facts = {"solver": estimator.solver, "epochs": estimator.n_iter_, "loss": estimator.loss_}
+    facts = {"solver": estimator.solver, "epochs": estimator.n_iter_}
+    if hasattr(estimator, "loss_"):  # not where training ended before its first epoch did
+        facts["loss"] = estimator.loss_
     for name in ("best_validation_score_", "validation_loss_curve_"):
         value = getattr(estimator, name, None)
-        if value is not None:
+        if value is not None and value != []:
             is_curve = isinstance(value, list)
             facts["validation loss" if is_curve else "best validation score"] = (
                 value[-1] if is_curve else value

@@ -103,7 +103,10 @@ class CSVLog(EpochCallback):
     def setup(self, estimator: Any, context: Any) -> None:
         """Begin the file with its header, if it is not there yet."""
         path = Path(self.path)
+        check_writable(path)
         if path.exists():
+            if not path.stat().st_size:
+                _add(path, COLUMNS)
             return
         begun = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
         _add(begun, COLUMNS)
@@ -111,6 +114,8 @@ class CSVLog(EpochCallback):
             os.link(begun, path)  # whole, and only if no other process was faster
         except FileExistsError:
             pass
+        except OSError:  # a file system without hard links
+            _add(path, COLUMNS)
         finally:
             begun.unlink()
 

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import joblib
 import numpy as np
@@ -627,9 +629,37 @@ def test_exchange_with_scikit_learn(target, solver):
                 mine.partial_fit(X, y)
                 other_s.partial_fit(X, y)
             assert_curves_agree(mine, other_s)
-    with pytest.raises(fastnn.InputError, match="expected scikit-learn's MLP"):
+    with pytest.raises(fastnn.InputError, match="expected sklearn.neural_network.MLP"):
         type(ours).from_sklearn(StandardScaler())
     untrained = type(ours).from_sklearn(type(other)(max_iter=7))
     assert untrained.max_iter == 7
     assert not hasattr(untrained, "coefs_")
     assert type(ours)(learning_rate="cosine").to_sklearn().learning_rate == "constant"
+
+
+def test_exchange_after_another_solver():
+    X = samples()
+    for first, then in (("sgd", "lbfgs"), ("adam", "lbfgs"), ("sgd", "adam")):
+        ours, other, y = both("strings", solver=first)
+        for model in (ours, other):
+            model.fit(X, y).set_params(solver=then, hidden_layer_sizes=(5,)).fit(X, y)
+        assert (ours.to_sklearn().predict(X) == ours.predict(X)).all()
+        assert (type(ours).from_sklearn(other).predict(X) == other.predict(X)).all()
+    with pytest.raises(fastnn.InputError, match="estimator is fastnn.MLPClassifier; expected skl"):
+        type(ours).from_sklearn(ours)
+
+
+def test_first_predictions_of_an_unpickled_model_by_many_threads():
+    ours, _, y = both("strings", solver="adam")
+    X = samples()
+    expected = ours.fit(X, y).predict(X[:8])
+    content = pickle.dumps(ours)
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(30):
+            model, together = pickle.loads(content), Barrier(8)
+
+            def one(i, model=model, together=together):
+                together.wait()
+                return model.predict(X[i : i + 1])[0]
+
+            assert list(pool.map(one, range(8))) == expected.tolist()

@@ -361,3 +361,19 @@ def test_everything_at_once_equals_the_reference():
     found, expected = (classifier(**settings, engine=e).fit(X, Y) for e in ("fused", "reference"))
     np.testing.assert_allclose(found.loss_curve_, expected.loss_curve_, rtol=1e-12)
     np.testing.assert_allclose(found.validation_scores_, expected.validation_scores_, rtol=1e-11)
+
+
+def test_class_weight_of_some_classes_in_parts():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(90, 4)), np.repeat(["aa", "b", "ccc"], 30)
+    names = ["aa", "b", "ccc"]
+    call = {"hidden_layer_sizes": (5,), "batch_size": 30, "random_state": 0}
+    some = fastnn.MLPClassifier(class_weight={"aa": 3.0}, **call)
+    some.partial_fit(X[30:], y[30:], classes=names).partial_fit(X, y)
+    plain = fastnn.MLPClassifier(**call)
+    plain.partial_fit(X[30:], y[30:], classes=names)
+    plain.partial_fit(X, y, sample_weight=np.where(y == "aa", 3.0, 1.0))
+    assert some.loss_curve_ == plain.loss_curve_
+    wrong = fastnn.MLPClassifier(class_weight={"a": 3.0}, **call)
+    with pytest.raises(ValueError, match="not in class_weight"):
+        wrong.fit(X, y)

@@ -254,3 +254,12 @@ def test_a_regressor_by_lbfgs_shows_itself():
     root = estimator_part(estimator.fit(X, X[:, 0]))
     assert list(rows(root)) == ["solver", "loss", "iterations", "engine"]
     assert {"relu", "identity"} <= set(labels(root))
+
+
+def test_an_estimator_without_an_epoch_shows_its_network():
+    X, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 2
+    estimator = fastnn.MLPClassifier((7,), random_state=0)
+    with pytest.raises(fastnn.InputError, match="y_val has the classes"):
+        estimator.fit(X, y, X_val=X, y_val=y + 5)
+    assert "loss" not in rows(estimator_part(estimator))
+    assert rows(estimator_part(estimator))["epochs"] == "0"

@@ -3,6 +3,7 @@
 import csv
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -10,9 +11,11 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.neural_network
 from safetensors.numpy import load_file, save_file
 from sklearn.base import clone
 from sklearn.callback import FitCallback, ProgressBar, ScoringMonitor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 import fastnn
@@ -336,3 +339,43 @@ def test_files_that_are_no_checkpoint_of_this(tmp_path):
         with pytest.raises(fastnn.InputError, match="is not a checkpoint of this"):
             Checkpoint.load(path, model)
         assert not hasattr(model, "coefs_")
+
+
+def test_checkpoint_of_float32_numbers_that_began_in_scikit_learn(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    call = {"hidden_layer_sizes": (5,), "max_iter": 3, "warm_start": True, "random_state": 0}
+    with pytest.warns(ConvergenceWarning):
+        begun = sklearn.neural_network.MLPRegressor(**call).fit(X, X[:, 0])
+    model = fastnn.MLPRegressor.from_sklearn(begun, learning_rate="cosine")
+    path = tmp_path / "kept.safetensors"
+    model.set_callbacks(Checkpoint(path)).fit(X, X[:, 0])
+    back = fastnn.MLPRegressor(hidden_layer_sizes=(5,), random_state=0)
+    Checkpoint.load(path, back)
+    assert back.loss_curve_ == [float(loss) for loss in model.loss_curve_]
+
+
+def test_checkpoint_of_another_loss_and_of_nameless_features(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    frame, y = pd.DataFrame(X, columns=list("abc")), np.exp(X[:, 0])
+    call = {"hidden_layer_sizes": (5,), "max_iter": 3, "learning_rate": "cosine"}
+    path = tmp_path / "kept.safetensors"
+    fastnn.MLPRegressor("poisson", **call).set_callbacks(Checkpoint(path)).fit(X, y)
+    with pytest.raises(fastnn.InputError, match="trained with loss='poisson', not 'squared_error'"):
+        Checkpoint.load(path, fastnn.MLPRegressor(**call))
+    named = fastnn.MLPRegressor("poisson", **call).fit(frame, y)
+    Checkpoint.load(path, named)
+    assert not hasattr(named, "feature_names_in_")
+    named.predict(X)  # without a warning
+
+
+def test_csv_log_in_an_empty_file_and_in_no_folder(tmp_path):
+    X, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
+    call = {"hidden_layer_sizes": (5,), "max_iter": 2, "learning_rate": "cosine"}
+    path = tmp_path / "log.csv"
+    path.touch()
+    fastnn.MLPClassifier(**call).set_callbacks(CSVLog(path)).fit(X, y)
+    with path.open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    nowhere = tmp_path / "missing" / "log.csv"
+    with pytest.raises(fastnn.InputError, match=re.escape(str(nowhere.parent))):
+        fastnn.MLPClassifier(**call).set_callbacks(CSVLog(nowhere)).fit(X, y)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
-from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import unique_labels
 
@@ -274,7 +274,13 @@ class MLPClassifier(OnEngine, SklearnMLPClassifier):  # type: ignore[misc]
     def _weights(self, Y: NDArray[Any], sample_weight: Any) -> Any:
         if self.class_weight is None:
             return sample_weight
-        weights = compute_sample_weight(self.class_weight, self._labels(Y))
+        labels = self._labels(Y)
+        if isinstance(self.class_weight, dict) and labels.ndim == 1:
+            # by all classes: those of a call of partial_fit may be some of them
+            factors = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
+            weights = factors[np.searchsorted(self.classes_, labels)]
+        else:
+            weights = compute_sample_weight(self.class_weight, labels)
         return weights if sample_weight is None else weights * sample_weight
 
     def _smoothing(self) -> float:

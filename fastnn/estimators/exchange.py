@@ -25,7 +25,7 @@ def to_sklearn(estimator: Any, kind: type) -> Any:
         settings["learning_rate"] = "constant"
     theirs = kind(**settings)
     _copy_attributes(estimator, theirs)
-    if hasattr(estimator, "_optimizer"):
+    if _is_of_solver(estimator):
         theirs._optimizer = _their_optimizer(estimator, theirs)
     return theirs
 
@@ -36,7 +36,7 @@ def from_sklearn(kind: type[Estimator], theirs: Any, settings: dict[str, Any]) -
     _copy_attributes(theirs, ours)
     if hasattr(theirs, "coefs_"):
         ours.validation_loss_curve_, ours._kept = None, Kept()
-    if hasattr(theirs, "_optimizer"):
+    if _is_of_solver(theirs):
         ours._optimizer = _our_optimizer(theirs, ours)
     return ours
 
@@ -46,6 +46,12 @@ def _copy_attributes(source: Any, target: Any) -> None:
     left_out = {*source.get_params(deep=False), *OWN, "loss", "_optimizer", "_skl_callbacks"}
     kept = {name: value for name, value in vars(source).items() if name not in left_out}
     vars(target).update(deepcopy(kept))
+
+
+def _is_of_solver(estimator: Any) -> bool:
+    """Tell whether there is an optimizer, and not one that an earlier solver left behind."""
+    kind = {"sgd": SGDOptimizer, "adam": AdamOptimizer}.get(estimator.solver)
+    return kind is not None and isinstance(getattr(estimator, "_optimizer", None), kind)
 
 
 def _their_optimizer(ours: Any, theirs: Any) -> Any:

@@ -38,7 +38,6 @@ class Kept:
         """Return the engine of these settings."""
         if self._engine is None or self._settings != (name, n_threads):
             self._engine, self._settings = get_engine(name, threads=n_threads), (name, n_threads)
-            self._predictor = None
         return self._engine
 
     def predict_few(
@@ -50,12 +49,13 @@ class Kept:
         None if that needs another way: the engine has no predictor, another thread is here, or
         something is not finite.
         """
-        if not hasattr(self._engine, "predictor") or not all(map(_is_plain, arrays)):
+        engine = self._engine  # another thread may put another one in its place
+        if not hasattr(engine, "predictor") or not all(map(_is_plain, arrays)):
             return None
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            key = (activation, output, dtype)
+            key = (engine, activation, output, dtype)
             if key != self._key or not self._has_seen(arrays):
                 self._pack(key, arrays)
             n = len(X)
@@ -78,10 +78,10 @@ class Kept:
         )
 
     def _pack(self, key: tuple[Any, ...], arrays: list[Array]) -> None:
-        self._predictor, engine = None, self._engine
-        activation, output, dtype = key
+        self._predictor = None
+        engine, activation, output, dtype = key
         network, parameters = pack(activation, output, dtype, arrays)
-        self._predictor = engine.predictor(network, parameters, FEW)  # type: ignore[union-attr]
+        self._predictor = engine.predictor(network, parameters, FEW)
         self._key = key
         self._bytes = [bytearray(array) for array in arrays]
 

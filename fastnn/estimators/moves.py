@@ -54,10 +54,11 @@ class Moves:
         InputError
             If it is an object of another class.
         """
-        if not isinstance(estimator, cls._sklearn_class):
+        if not isinstance(estimator, cls._sklearn_class) or isinstance(estimator, Moves):
+            kind, expected = type(estimator), cls._sklearn_class.__name__
             raise InputError(
-                f"estimator is {type(estimator).__name__}; expected scikit-learn's "
-                f"{cls._sklearn_class.__name__}"
+                f"estimator is {kind.__module__.split('.')[0]}.{kind.__name__}; expected "
+                f"sklearn.neural_network.{expected}"
             )
         return from_sklearn(cls, estimator, settings)
 

@@ -110,7 +110,7 @@ class OnEngine(Predicting, Moves, CallbackSupportMixin):  # type: ignore[misc]
             Held-out samples. With ``early_stopping`` they are scored in place of a part of X;
             without it they are for ``validation_loss_curve_`` and ``restore_best_weights``.
         sample_weight_val : array-like, default=None
-            Weights of the held-out samples.
+            Weights of the held-out samples; those of their classes are not added.
 
         Returns
         -------

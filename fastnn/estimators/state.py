@@ -26,6 +26,7 @@ def take(estimator: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         "classifier": is_classifier(estimator),
         "activation": estimator.activation,
         "solver": estimator.solver,
+        "loss": estimator.loss,
         "step": optimizer.state.step,
         "learning_rate": float(optimizer.learning_rate),
         "plain": {name: _told(getattr(estimator, name)) for name in PLAIN},
@@ -55,11 +56,12 @@ def restore(estimator: Any, state: dict[str, Any], tensors: dict[str, NDArray[An
     ------
     ValueError, KeyError, TypeError
     """
-    for name, found in (("activation", estimator.activation), ("solver", estimator.solver)):
-        if state[name] != found:
-            raise ValueError(f"it was trained with {name}={state[name]!r}, not {found!r}")
     if state["classifier"] != is_classifier(estimator):
         raise ValueError("one is a classifier, the other a regressor")
+    for name in ("activation", "solver", "loss"):
+        found = getattr(estimator, name)
+        if state[name] != found:
+            raise ValueError(f"it was trained with {name}={state[name]!r}, not {found!r}")
     plain = {name: _meant(state["plain"][name]) for name in PLAIN}
     arrays = _layers(plain, tensors)
     found = {**plain, **_names(state, plain)}
@@ -81,6 +83,7 @@ def restore(estimator: Any, state: dict[str, Any], tensors: dict[str, NDArray[An
         moment[:] = given
     optimizer.state.step = int(state["step"])
     optimizer.learning_rate = float(state["learning_rate"])
+    vars(estimator).pop("feature_names_in_", None)
     for name, value in {**found, "_optimizer": optimizer}.items():
         setattr(estimator, name, value)
 
@@ -89,6 +92,8 @@ def _told(value: Any) -> Any:
     """Return a value with words for numbers that JSON does not have."""
     if isinstance(value, list):
         return [_told(part) for part in value]
+    if isinstance(value, np.generic):  # scikit-learn's, of float32
+        value = value.item()
     return str(float(value)) if isinstance(value, float) and not isfinite(value) else value
 
 
