@@ -4,7 +4,8 @@ All that decides how the run goes on is in it: the parameters, the optimizer's m
 state of the generator that shuffles, the history, and what early stopping remembers. A run that is
 killed at any moment goes on from there, and ends with the same bits as one that was not. With it
 stands what the run was given (``fastnn.fingerprint``): another run does not go on from it. And a
-digest of it all: a file that has changed by a single bit is refused.
+digest of it all, but for the name of the version that wrote it: a file in which a single bit has
+changed is refused.
 """
 
 import os
@@ -170,14 +171,14 @@ class Checkpoint:
 
 def _in_folder(folder: str | os.PathLike[str]) -> Path:
     """Return the file's name in a folder, which is made if need be, and can be written to."""
-    try:
-        path = Path(folder) / NAME
-    except TypeError as error:
-        raise InputError(f"checkpoint is {folder!r:.80}; expected the path of a folder") from error
+    if folder == "" or not isinstance(folder, str | os.PathLike):
+        raise InputError(f"checkpoint is {folder!r:.80}; expected the path of a folder")
+    path = Path(folder).absolute() / NAME  # wherever the process goes
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {os.fspath(folder)}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot write {os.fspath(folder)}: {reason}") from error
     check_writable(path)
     return path
 

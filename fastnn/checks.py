@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastnn.errors import DivergedError, InputError
 from fastnn.inputs import Input, as_array, prepare, prepare_once
 from fastnn.network import Network, Parameters
+from fastnn.objective import Objective
 from fastnn.optimizers import OptimizerState
 
 # Least and largest target of each output that is no softmax.
@@ -107,6 +108,16 @@ def check_targets(
             f"{dtype} takes {bounds}"
         )
     return targets
+
+
+def check_objective(objective: Any, network: Network) -> None:
+    """Raise unless it is an objective that the network's output can have."""
+    check_instance("objective", objective, Objective)
+    if objective.label_smoothing and network.output not in ("softmax", "logistic"):
+        raise InputError(
+            f"label_smoothing is {objective.label_smoothing}; it goes with outputs 'softmax' and "
+            f"'logistic', not {network.output!r}"
+        )
 
 
 def check_step(step: int) -> int:

@@ -57,6 +57,16 @@ class Model:
     history: History = field(default_factory=History)
     settings: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        output, n_outputs = self.network.output, self.network.n_outputs
+        if output != "softmax":
+            raise InputError(
+                f"the network's output is {output!r}; a Model has classes, and 'softmax': engines "
+                "and fastnn.moving take other networks as they are"
+            )
+        if len(self.classes) != n_outputs:
+            raise InputError(f"there are {len(self.classes)} classes for {n_outputs} outputs")
+
     def __repr__(self) -> str:
         sizes = "-".join(map(str, self.network.layer_sizes))
         return (

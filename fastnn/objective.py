@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from math import isfinite
 
+import numpy as np
+
 from fastnn.errors import InputError
 from fastnn.records import as_python_floats
 
@@ -60,16 +62,19 @@ class Objective:
 
     def __post_init__(self) -> None:
         as_python_floats(self, "alpha", "label_smoothing", "dropout")
+        if not isinstance(self.like_sklearn, bool | np.bool_):
+            raise InputError(f"like_sklearn is {self.like_sklearn!r}; expected True or False")
         object.__setattr__(self, "like_sklearn", bool(self.like_sklearn))
         if not (isfinite(self.alpha) and self.alpha >= 0):
             raise InputError(f"alpha is {self.alpha!r}; expected a finite number of at least 0")
         for name in ("label_smoothing", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)!r}; expected a number in [0, 1)")
-        if not (isinstance(self.dropout_seed, int) and 0 <= self.dropout_seed < 2**64):
-            raise InputError(
-                f"dropout_seed is {self.dropout_seed!r}; expected a whole number in [0, 2^64)"
-            )
+        seed = self.dropout_seed
+        is_whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+        if not (is_whole and 0 <= seed < 2**64):
+            raise InputError(f"dropout_seed is {seed!r}; expected a whole number in [0, 2^64)")
+        object.__setattr__(self, "dropout_seed", int(seed))
         if self.clip_norm is not None:
             as_python_floats(self, "clip_norm")
             if not (isfinite(self.clip_norm) and self.clip_norm > 0):

@@ -40,7 +40,7 @@ settings.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from math import isfinite, sqrt
+from math import inf, isfinite, sqrt
 from threading import Event
 from typing import Any
 
@@ -50,9 +50,9 @@ from scipy.special import xlogy
 
 from fastnn.checks import (
     check_count,
-    check_instance,
     check_layout,
     check_learning_rates,
+    check_objective,
     check_order,
     check_out,
     check_sample_weight,
@@ -317,7 +317,7 @@ def loss_and_gradient(
             dW += (objective.alpha / total) * W
     if objective.clip_norm is not None:
         norm = sqrt(np.square(gradient.vector, dtype=np.float64).sum())
-        if norm > objective.clip_norm:
+        if objective.clip_norm < norm < inf:  # one that overflows is left alone, to be seen
             gradient.vector[...] *= gradient.dtype.type(objective.clip_norm / norm)
     return loss, gradient.vector
 
@@ -404,7 +404,7 @@ class ReferenceEngine:
         samples = check_samples(network, parameters, X)
         labels = check_targets(y, samples.n_samples, network, parameters.dtype)
         weights = check_sample_weight(sample_weight, samples.n_samples)
-        check_instance("objective", objective, Objective)
+        check_objective(objective, network)
         with _numerics(self.threads):
             rows = samples.rows(slice(None), parameters.dtype)
             return loss_and_gradient(
@@ -444,7 +444,7 @@ class ReferenceEngine:
         samples = check_samples(network, parameters, X)
         labels = check_targets(y, samples.n_samples, network, parameters.dtype)
         weights = check_sample_weight(sample_weight, samples.n_samples)
-        check_instance("objective", objective, Objective)
+        check_objective(objective, network)
         indices = check_order(order, samples.n_samples)
         batch_size = check_count("batch_size", batch_size)
         n_batches = -(-len(indices) // batch_size)

@@ -321,6 +321,8 @@ def _keeper(
 ) -> Checkpoint | None:
     if checkpoint is None and resume:
         raise InputError("resume needs checkpoint, the folder of the run to go on with")
+    if isinstance(checkpoint, Checkpoint) and resume:
+        raise InputError("resume is the Checkpoint's own: Checkpoint(folder, resume=True)")
     if checkpoint is None or isinstance(checkpoint, Checkpoint):
         return checkpoint
     return Checkpoint(checkpoint, resume=resume)

@@ -393,14 +393,18 @@ def _check_objective(engine: Engine, dtype: str, seed: int) -> Iterator[Check]:
     for output in ("softmax", "logistic"):
         yield from check(sizes, 60, output=output, objective=Objective(label_smoothing=0.1))
     for activation in ("tanh", "logistic", "identity"):
-        dropout = Objective(dropout=0.3, dropout_seed=seed)
-        yield from check((30, 41, 17, 6), 60, activation=activation, objective=dropout)
+        dropout = Objective(dropout=0.3, dropout_seed=2**63 + 2 * seed + 1)
+        yield from check((30, 41, 17, 6), 150, activation=activation, objective=dropout)
     yield _check_clipping(engine, dtype, seed)
+    for output in ("softmax", "logistic"):
+        yield _check_clipped_losses(engine, output, dtype, seed)
+    for output, objective in EXTRAS:
+        yield _check_train(engine, output, objective, dtype, seed)
 
 
 def _check_clipping(engine: Engine, dtype: str, seed: int) -> Check:
     """Compare a clipped gradient with that which is not, scaled: which others have checked."""
-    network, parameters, X, y = _problem((30, 40, 6), 60, dtype, seed)
+    network, parameters, X, y = _problem((90, 60, 6), 60, dtype, seed)
     samples = prepare(X)
     _, whole = engine.gradient(network, parameters, samples, y)
     norm = np.sqrt(np.square(_exact(whole)).sum())
@@ -413,7 +417,49 @@ def _check_clipping(engine: Engine, dtype: str, seed: int) -> Check:
     # the factor is rounded, and so is each product; the norm is summed in float64
     u = UNIT_ROUNDOFF[dtype]
     bound = (2 * u + g(whole.size, UNIT_ROUNDOFF["float64"])) * np.abs(whole) / 3
-    return Check("clipping", dtype, _share(clipped, _exact(whole) * (limit / norm), bound), 1.0)
+    error = _share(clipped, _exact(whole) * (limit / norm), bound)
+    wide = Objective(clip_norm=9 * limit)  # changes nothing
+    _, untouched = engine.gradient(network, parameters, samples, y, objective=wide)
+    error = np.inf if _differing([[whole], [untouched]]) else error
+    return Check("clipping", dtype, error, 1.0)
+
+
+def _check_clipped_losses(engine: Engine, output: str, dtype: str, seed: int) -> Check:
+    """Compare the loss where scikit-learn clips all probabilities: those here are 0 or 1."""
+    network, parameters, X, y = _problem((30, 6), 60, dtype, seed, output=output)
+    y = y if output == "softmax" else np.round(y)
+    call: dict[str, Any] = {"objective": Objective(like_sklearn=True)}
+    samples = prepare(X * X.dtype.type(1e6))
+    found, _ = engine.gradient(network, parameters, samples, y, **call)
+    exact, _ = ReferenceEngine(1).gradient(network, parameters, samples, y, **call)
+    # of each output a logarithm and a sum
+    bound = (2 * FUNCTION_ULP["log"] + 6) * UNIT_ROUNDOFF[dtype]
+    return Check("clipped losses", f"{output} {dtype}", abs(found / exact - 1), bound)
+
+
+def _check_train(engine: Engine, output: str, objective: Objective, dtype: str, seed: int) -> Check:
+    """Count the numbers in which ``train`` differs from ``gradient`` and then ``update``."""
+    network, whole, X, y = _problem((9, 21, 5), 300, dtype, seed, "tanh", output=output)
+    samples, parts, adam, rate = prepare(X), whole.copy(), Adam(), 1e-3
+    state, other = adam.initialize(whole), adam.initialize(parts)
+    results = []
+    try:
+        losses = engine.train(
+            network, whole, state, samples, y, np.arange(len(X)), batch_size=140,
+            learning_rates=rate, objective=objective,
+        )  # fmt: skip
+        for i, start in enumerate(range(0, len(X), 140)):
+            batch = np.arange(start, min(start + 140, len(X)))
+            loss, gradient = engine.gradient(
+                network, parts, samples.take(batch), y[batch], objective=objective, step=i
+            )
+            engine.update(parts, gradient, other, rate)
+            results.append(loss)
+        at_once = [whole.vector, *state.moments, losses]
+        differing = _differing([at_once, [parts.vector, *other.moments, np.array(results)]])
+    except DivergedError:
+        differing = len(whole.vector)
+    return Check("train, by verbs", f"{output} {dtype}", float(differing), 0.0)
 
 
 def _train(
@@ -515,10 +561,13 @@ def _everything(
     for output, objective in EXTRAS:
         network, theta, X, y = _problem((9, 21, 5), 300, dtype, seed, "tanh", density, output)
         state = optimizer.initialize(theta)
-        losses = engine.train(
-            network, theta, state, prepare(X, layout=layout), y, np.arange(300), batch_size=140,
-            learning_rates=rate, objective=objective,
-        )  # fmt: skip
+        try:
+            losses = engine.train(
+                network, theta, state, prepare(X, layout=layout), y, np.arange(300),
+                batch_size=140, learning_rates=rate, objective=objective,
+            )  # fmt: skip
+        except DivergedError:
+            losses = np.full(3, np.nan)
         found += [theta.vector, *state.moments, losses]
     return found
 

@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 
 import fastnn
 from fastnn import files
-from fastnn.checkpoints import NAME
+from fastnn.checkpoints import NAME, Checkpoint
 from fastnn.streams import samples as streams
 
 NETWORK = fastnn.Network((4, 8, 3))
@@ -523,8 +523,26 @@ def test_folders_that_cannot_be(blobs, tmp_path):
             fit(blobs, checkpoint=folder)
     with pytest.raises(fastnn.InputError, match="checkpoint is 5; expected the path of a folder"):
         fit(blobs, checkpoint=5)
+    with pytest.raises(fastnn.InputError, match="checkpoint is ''; expected the path of a folder"):
+        fit(blobs, checkpoint="")
+    with pytest.raises(fastnn.InputError, match="null"):
+        fit(blobs, checkpoint="a\0b")
+    with pytest.raises(fastnn.InputError, match="resume is the Checkpoint's own"):
+        fit(blobs, checkpoint=Checkpoint(tmp_path / "own"), resume=True)
     with pytest.raises(fastnn.InputError, match="resume needs checkpoint, the folder"):
         fit(blobs, resume=True)
+
+
+def test_a_callback_that_changes_folder(blobs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+
+    def go_elsewhere(epoch):
+        monkeypatch.chdir(tmp_path / "elsewhere")
+
+    fit(blobs, checkpoint="run", callbacks=[go_elsewhere])
+    assert (tmp_path / "run" / NAME).is_file()
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 # --- processes that are killed --------------------------------------------------------------------

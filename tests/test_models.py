@@ -441,3 +441,14 @@ def test_labels_on_both_sides_of_the_signed_integers(tmp_path):
     model = fastnn.fit(fastnn.Network((5, 3)), X, ids[np.arange(60) % 3], epochs=1)
     model.save(tmp_path / "x")
     np.testing.assert_array_equal(fastnn.load(tmp_path / "x").classes, ids)
+
+
+def test_a_model_has_a_class_for_each_output_of_a_softmax():
+    engine = fastnn.get_engine("reference", threads=1)
+    for output, classes, message in (
+        ("logistic", ["no"], "output is 'logistic'; a Model has classes"),
+        ("softmax", ["no", "yes"], "2 classes for 1 outputs"),
+    ):
+        network = fastnn.Network((4, 1), output=output)
+        with pytest.raises(fastnn.InputError, match=message):
+            fastnn.Model(network, network.initialize(0), np.array(classes), engine)

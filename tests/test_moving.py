@@ -278,3 +278,9 @@ def test_parameters_of_a_state_dict_can_be_saved(tmp_path):
     model = Model(network, parameters, np.arange(3), fastnn.get_engine("reference"))
     model.save(tmp_path / "m")
     np.testing.assert_array_equal(fastnn.load(tmp_path / "m").parameters.vector, parameters.vector)
+
+
+@pytest.mark.parametrize("given", [None, [1, 2], "0.weight"])
+def test_from_torch_of_what_is_no_mapping(given):
+    with pytest.raises(fastnn.InputError, match="expected a mapping of names to arrays"):
+        fastnn.from_torch(given)

@@ -251,3 +251,8 @@ def test_state_dict_of_an_estimator():
 def test_an_estimator_that_is_not_fitted_does_not_move(way):
     with pytest.raises(NotFittedError):
         getattr(fastnn.MLPClassifier(), way)()
+
+
+def test_input_of_another_byte_order_is_meant_as_its_type():
+    found = run_onnx(a_model().to_onnx(input_dtype=">f4"), samples(3, 6))
+    assert found["probabilities"].shape == (3, 3)

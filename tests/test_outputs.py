@@ -407,6 +407,8 @@ def test_a_step_that_is_none(engine, step):
         ({"dropout": "much"}, "dropout is 'much'; expected a number"),
         ({"label_smoothing": -0.1}, "label_smoothing is -0.1; expected a number in"),
         ({"dropout_seed": -1}, "dropout_seed is -1; expected a whole number"),
+        ({"dropout_seed": True}, "dropout_seed is True; expected a whole number"),
+        ({"like_sklearn": "no"}, "like_sklearn is 'no'; expected True or False"),
         ({"dropout_seed": 2**64}, "dropout_seed is 18446744073709551616"),
         ({"clip_norm": 0}, "clip_norm is 0.0; expected a finite number above 0, or None"),
         ({"clip_norm": math.inf}, "clip_norm is inf"),
@@ -416,6 +418,31 @@ def test_a_step_that_is_none(engine, step):
 def test_settings_out_of_range(settings, message):
     with pytest.raises(fastnn.InputError, match=message):
         Objective(**settings)
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize("output", ["identity", "exp"])
+def test_smoothing_is_for_probabilities(engine, output):
+    network, parameters, X, y = problem(output)
+    objective = Objective(label_smoothing=0.1)
+    with pytest.raises(fastnn.InputError, match=f"'softmax' and 'logistic', not '{output}'"):
+        engine.gradient(network, parameters, X, y, objective=objective)
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_a_gradient_whose_norm_overflows_is_not_hidden_by_clipping(engine):
+    network, parameters, X, y = problem("identity")
+    y = np.full(y.shape, 1e155)
+    _, whole = engine.gradient(network, parameters, X, y)
+    _, found = engine.gradient(network, parameters, X, y, objective=Objective(clip_norm=1.0))
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_numbers_of_numpy_among_the_settings():
+    objective = Objective(
+        dropout=np.float32(0.5), dropout_seed=np.uint64(2**63), clip_norm=np.int8(1)
+    )
+    assert objective == Objective(dropout=0.5, dropout_seed=2**63, clip_norm=1.0)
 
 
 def test_fit_is_for_classes():

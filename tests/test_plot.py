@@ -492,3 +492,12 @@ def test_train_draws_the_digits(tmp_path):
     # the images of digits are in the lower right quarter
     quarter = pixels[620:, 680:, :3]
     assert 0.05 < (quarter.max(axis=2) < 0.5).mean() < 0.5
+
+
+@pytest.mark.parametrize("shape", [4, (2.0, 8.0), ("a", "b"), (16,), (2, 9)])
+def test_weights_in_a_shape_that_is_none(shape):
+    network = fastnn.Network((16, 3))
+    engine = fastnn.get_engine("reference", threads=1)
+    model = fastnn.Model(network, network.initialize(0), np.arange(3), engine)
+    with pytest.raises(fastnn.InputError, match=r"expected \(height, width\) of 16 pixels"):
+        plot.weights(model, shape)

@@ -22,7 +22,9 @@ PACKAGE = Path(fastnn.__file__).parent
 TIMEOUT = 600  # seconds; to compile takes about 15, and longer on a busy machine
 FUNCTIONS = {"exp", "log", "tanh", "logistic"}
 KERNELS = FUNCTIONS | {"product", "weight gradient", "head"}
-VERBS = {"predict", "gradient", "clipping", "30 steps"}
+VERBS = {
+    "predict", "gradient", "clipping", "clipped losses", "train, by verbs", "30 steps",
+}  # fmt: skip
 ALL = {label for label, _, _ in OPTIMIZERS}
 
 

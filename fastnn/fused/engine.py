@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn.checks import (
     check_count,
-    check_instance,
     check_layout,
     check_learning_rates,
+    check_objective,
     check_order,
     check_out,
     check_sample_weight,
@@ -102,7 +102,7 @@ class FusedEngine:
         samples = check_samples(network, parameters, X, once=False)
         labels = check_targets(y, samples.n_samples, network, parameters.dtype)
         weights = check_sample_weight(sample_weight, samples.n_samples)
-        check_instance("objective", objective, Objective)
+        check_objective(objective, network)
         gradient = np.zeros_like(parameters.vector)
         run = Run(
             GRADIENT,
@@ -165,7 +165,7 @@ class FusedEngine:
         samples = check_samples(network, parameters, X, once=False)
         labels = check_targets(y, samples.n_samples, network, parameters.dtype)
         weights = check_sample_weight(sample_weight, samples.n_samples)
-        check_instance("objective", objective, Objective)
+        check_objective(objective, network)
         indices = check_order(order, samples.n_samples)
         batch_size = check_count("batch_size", batch_size)
         n_batches = -(-len(indices) // batch_size)

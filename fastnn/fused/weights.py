@@ -3,7 +3,7 @@
 A bias is the weight of an input that is always 1, and its gradient is computed as such.
 """
 
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 
@@ -242,8 +242,9 @@ def square_gradient(member, members, a):
 @inner
 def move_clipped(tile, member, members, a, step, refreshes):
     """Scale one thread's share of the gradient, if its norm is too large, and use it."""
-    norm = sqrt(sum_in_order(a.gradient_squares))
-    factor = a.result.dtype.type(a.run[0].clip_norm / norm if norm > a.run[0].clip_norm else 1.0)
+    norm, limit = sqrt(sum_in_order(a.gradient_squares)), a.run[0].clip_norm
+    clips = limit < norm and norm < inf  # one that overflows is left alone, to be seen
+    factor = a.result.dtype.type(limit / norm if clips else 1.0)
     for l in range(a.layers.size):
         layer = a.layers[l]
         first, last = share(layer.fan_in, tile.height, member, members)

@@ -105,7 +105,7 @@ def _input_dtype(asked: DTypeLike | None, scaling: Scaling, dtype: np.dtype[Any]
     if asked is None:
         return dtype if scaling.scale == 1.0 else np.dtype(np.uint8)
     try:
-        found = np.dtype(asked)
+        found = np.dtype(asked).newbyteorder("=")
     except TypeError:
         found = np.dtype(object)
     if found.name not in INPUT_DTYPES:

@@ -120,6 +120,11 @@ def from_torch(
 
     >>> model = fastnn.Model(network, parameters, np.array(["no", "yes"]), fastnn.get_engine())
     """
+    if not isinstance(state_dict, Mapping):
+        raise InputError(
+            f"state_dict is {type(state_dict).__name__}; expected a mapping of names to arrays, "
+            "such as module.state_dict()"
+        )
     layers = _layers({name: _array(name, value) for name, value in state_dict.items()})
     sizes = [layers[0][0].shape[1], *(len(W) for W, _ in layers)]
     network = Network(sizes, activation=activation, output=output)

@@ -1,6 +1,7 @@
 """What the first layer looks for, where samples are images."""
 
 from math import ceil, isqrt, prod, sqrt
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,7 +85,10 @@ def _image_shape(shape: Any, n_features: int) -> tuple[int, int]:
             f"the model has {n_features} features, which are no square image; "
             "give shape=(height, width)"
         )
-    found = (side, side) if shape is None else tuple(shape)
+    try:
+        found = (side, side) if shape is None else tuple(map(index, shape))
+    except TypeError:
+        found = ()
     if len(found) != 2 or prod(found) != n_features or min(found) < 1:
         raise InputError(
             f"shape is {shape!r}; expected (height, width) of {n_features} pixels, as many as the "
