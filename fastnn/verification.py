@@ -455,11 +455,15 @@ def _check_train(engine: Engine, output: str, objective: Objective, dtype: str, 
             )
             engine.update(parts, gradient, other, rate)
             results.append(loss)
-        at_once = [whole.vector, *state.moments, losses]
-        differing = _differing([at_once, [parts.vector, *other.moments, np.array(results)]])
+        both = [
+            [whole.vector, *state.moments, losses],
+            [parts.vector, *other.moments, np.array(results)],
+        ]
+        is_finite = all(np.isfinite(numbers).all() for found in both for numbers in found)
+        differing = float(_differing(both)) if is_finite else np.nan
     except DivergedError:
-        differing = len(whole.vector)
-    return Check("train, by verbs", f"{output} {dtype}", float(differing), 0.0)
+        differing = np.nan
+    return Check("train, by verbs", f"{output} {dtype}", differing, 0.0)
 
 
 def _train(
