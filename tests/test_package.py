@@ -38,6 +38,7 @@ LAYERS = [
     "logs",
     "estimators",
     "training",
+    "epochs",
     "checkpoints",
     "fingerprint",
     "training_data",
