@@ -726,7 +726,7 @@ def test_the_command_line_says_what_it_does(tmp_path, kept_kernels):
     result = run(*kept, "--resume", "--batch-size", "64", "--json", "-", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(
-        f"Error: run/{NAME} is of another run: batch_size was 32, is 64. Resume with "
+        f"Error: {tmp_path / 'run' / NAME} is of another run: batch_size was 32, is 64. Resume "
     )
     assert result.stderr.count("\n") == 1
     (tmp_path / "run" / NAME).write_bytes(b"")
