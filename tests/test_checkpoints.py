@@ -731,7 +731,8 @@ def test_the_command_line_says_what_it_does(tmp_path, kept_kernels):
     assert result.stderr.count("\n") == 1
     (tmp_path / "run" / NAME).write_bytes(b"")
     result = run(*kept, "--resume", cwd=tmp_path)
-    assert result.stderr.startswith(f"Error: run/{NAME} is not a checkpoint of fastnn: it is not")
+    whole_path = tmp_path / "run" / NAME
+    assert f"Error: {whole_path} is not a checkpoint of fastnn: it is not" in result.stderr
     result = run("train", "--resume", cwd=tmp_path)
     assert result.returncode == 2
     assert "Error: --resume needs --checkpoint, the folder of the run" in result.stderr
