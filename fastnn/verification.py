@@ -360,7 +360,7 @@ def _check_gradient(
     case = "-".join(map(str, sizes)) + f" x{len(X)} {dtype}"
     case += "" if activation == "relu" else f" {activation}"
     case += "" if output == "softmax" else f" to {output}"
-    standard = asdict(Objective())
+    standard = {**asdict(Objective()), "dropout_seed": objective.dropout_seed}  # too long to show
     case += "".join(f" {k}={v}" for k, v in asdict(objective).items() if v != standard[k])
     case += (" weighted" if weighted else "") + ("" if layout == "dense" else f" {layout}")
 
