@@ -31,6 +31,7 @@ CHECKPOINT = Kind(
     "fastnn-checkpoint",
     1,
     frozenset({"fingerprint", "split", "shuffles", "step", "history", "early_stopping", "digest"}),
+    advice="start afresh without resume, which replaces it",
 )
 
 

@@ -121,20 +121,16 @@ def estimator_html(estimator: Any) -> str:
     facts = {"solver": estimator.solver, "epochs": estimator.n_iter_}
     if hasattr(estimator, "loss_"):  # not where training ended before its first epoch did
         facts["loss"] = estimator.loss_
-    for name in ("best_validation_score_", "validation_loss_curve_"):
-        value = getattr(estimator, name, None)
-        if value is not None and value != []:
-            is_curve = isinstance(value, list)
-            facts["validation loss" if is_curve else "best validation score"] = (
-                value[-1] if is_curve else value
-            )
+    if getattr(estimator, "best_validation_score_", None) is not None:
+        facts["best validation score"] = estimator.best_validation_score_
+    if getattr(estimator, "validation_loss_curve_", None):
+        facts["validation loss"] = estimator.validation_loss_curve_[-1]
     if estimator.solver == "lbfgs":
         facts["iterations"] = facts.pop("epochs")
     else:
         rate = estimator.learning_rate
-        facts["learning rate"] = f"{estimator.learning_rate_init:g}, " + (
-            rate if isinstance(rate, str) else getattr(rate, "__name__", "custom")
-        )
+        name = rate if isinstance(rate, str) else getattr(rate, "__name__", "custom")
+        facts["learning rate"] = f"{estimator.learning_rate_init:g}, {name}"
         facts["batch size"] = estimator.batch_size
     facts["engine"] = getattr(estimator.engine, "name", estimator.engine)
     if hasattr(estimator, "classes_"):

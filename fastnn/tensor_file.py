@@ -19,12 +19,16 @@ Tensors: TypeAlias = dict[str, NDArray[Any]]
 
 
 class Kind(NamedTuple):
-    """A kind of file: its name in errors, its format and version, and the keys of its header."""
+    """A kind of file: its name in errors, its format and version, and the keys of its header.
+
+    ``advice`` is what to do where a file is none of it.
+    """
 
     noun: str
     format: str
     version: int
     keys: frozenset[str]
+    advice: str = ""
 
 
 def to_bytes(kind: Kind, header: Header, tensors: Tensors) -> bytes:
@@ -43,7 +47,9 @@ def reading(path: str | os.PathLike[str], kind: Kind) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         detail = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{os.fspath(path)} is not {kind.noun} of fastnn: {detail}") from error
+        advice = f"; {kind.advice}" if kind.advice else ""
+        message = f"{os.fspath(path)} is not {kind.noun} of fastnn: {detail}{advice}"
+        raise InputError(message) from error
 
 
 def read(path: str | os.PathLike[str], kind: Kind) -> tuple[Header, Tensors]:

@@ -19,7 +19,7 @@ class FusedPredictor:
     X : ndarray, shape (n_samples, n_features)
         What the network is to see, of the parameters' dtype.
     out : ndarray, shape (n_samples, n_outputs)
-        Probabilities.
+        What the network puts out.
     """
 
     def __init__(
