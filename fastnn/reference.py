@@ -28,11 +28,11 @@ The chain rule carries ``delta`` back through the layers. Where Z_l = A_{l-1} W_
     db_l = sum of delta_l         over the samples
     delta_{l-1} = (delta_l W_l^T) * activation'(Z_{l-1})
 
-An L2 penalty, if there is one, adds its own slope to each dW. Dropout multiplies the hidden A_l,
-and on the way back their delta_l, by 0 or by 1 / (1 - dropout). Then the optimizer moves all
-parameters a little against the slope: plainly, with momentum, or with Adam's step sizes. The code
-below is those lines in NumPy, with two cares: exponentials never overflow, and a batch whose sample
-weights sum to zero moves nothing.
+An L2 penalty, if there is one, adds its own slope to each dW. Dropout (``dropout.py``) multiplies
+the hidden A_l, and on the way back their delta_l, by 0 or by 1 / (1 - dropout). Then the optimizer
+moves all parameters a little against the slope: plainly, with momentum, or with Adam's step sizes.
+The code below is those lines in NumPy, with two cares: exponentials never overflow, and a batch
+whose sample weights sum to zero moves nothing.
 
 What callers pass in is checked in ``checks.py``; ``objective.py`` and ``optimizers.py`` hold the
 settings.
@@ -61,6 +61,7 @@ from fastnn.checks import (
     check_step,
     check_targets,
 )
+from fastnn.dropout import masks
 from fastnn.errors import DivergedError
 from fastnn.inputs import Input
 from fastnn.network import Network, Parameters
@@ -198,40 +199,6 @@ def targets(network: Network, y: NDArray[Any], objective: Objective, dtype: DTyp
         n_classes = 2 if network.output == "logistic" else network.n_outputs
         T = ((1 - s) * T + s / n_classes).astype(dtype)
     return T
-
-
-# --- dropout -------------------------------------------------------------------------------------
-
-
-def mask(objective: Objective, step: int, layer: int, shape: tuple[int, int]) -> Array:
-    """Return 0 or 1 / (1 - dropout) for each value of a hidden layer of a batch, float64.
-
-    The random bits are those of Philox4x64-10 (Salmon et al., 2011), which turns a key and a
-    counter of four 64-bit words into four more. The key is (dropout_seed, 0) and the counter
-    (block, 0, layer, step), with ``layer`` counted from 0 and ``step`` the updates made before this
-    one. Each block serves 8 units, 32 bits for each, the lower half of a word first; each sample
-    begins with a new block, and blocks count from 1. A unit stays where its 32 bits are at least
-    dropout * 2^32.
-    """
-    rows, units = shape
-    blocks = -(-units // 8)
-    key = np.array([objective.dropout_seed, 0], np.uint64)
-    philox = np.random.Philox(key=key, counter=[0, 0, layer, step])
-    words = philox.random_raw(4 * blocks * rows)
-    halves = np.stack([words & 0xFFFFFFFF, words >> 32], axis=-1).reshape(rows, 8 * blocks)
-    stays = halves[:, :units] >= round(objective.dropout * 2**32)
-    scaled: Array = stays / (1 - objective.dropout)
-    return scaled
-
-
-def masks(network: Network, objective: Objective, step: int, n_samples: int) -> list[Array]:
-    """Return the mask of each hidden layer for a batch; none without dropout."""
-    if objective.dropout == 0:
-        return []
-    return [
-        mask(objective, step, layer, (n_samples, units))
-        for layer, units in enumerate(network.layer_sizes[1:-1])
-    ]
 
 
 # --- one pass forward, one pass back ------------------------------------------------------------

@@ -12,11 +12,11 @@ from sklearn.neural_network._base import LOSS_FUNCTIONS
 import fastnn
 from fastnn import Objective
 from fastnn.bounds import UNIT_ROUNDOFF, away_from_kinks, gradient_bound
+from fastnn.dropout import mask, masks
 from fastnn.fused import run
 from fastnn.fused.engine import FusedEngine
 from fastnn.fused.philox import put_random_bits
 from fastnn.fused.vectors import address
-from fastnn.reference import mask, masks
 
 OUTPUTS = ("softmax", "logistic", "identity", "exp")
 DTYPES = ("float32", "float64")

@@ -68,6 +68,7 @@ LAYERS = [
     "packing",
     "compiling",
     "optimizers",
+    "dropout",
     "network",
     "objective",
     "records",

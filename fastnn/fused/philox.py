@@ -1,4 +1,4 @@
-"""The random bits of dropout, in compiled code: Philox4x64-10, as ``reference.mask`` describes it.
+"""The random bits of dropout, in compiled code: Philox4x64-10, as ``dropout.py`` describes it.
 
 A counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) has
 no state: each thread computes the bits of its own samples, and computes them again on the way back.

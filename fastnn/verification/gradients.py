@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from fastnn.bounds import UNIT_ROUNDOFF, away_from_kinks, g, gradient_bound
+from fastnn.dropout import masks
 from fastnn.engine import Engine
 from fastnn.inputs import prepare
 from fastnn.network import Network, Parameters
 from fastnn.objective import Objective
-from fastnn.reference import ReferenceEngine, masks
+from fastnn.reference import ReferenceEngine
 from fastnn.verification.check import (
     DENSITY,
     STEPS,
