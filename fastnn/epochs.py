@@ -75,8 +75,6 @@ def run_epochs(
         seconds = perf_counter() - started
         if len(losses) < n_batches:
             return
-        history.seconds.append(seconds)
-        history.loss.append(_mean_loss(losses, weights))
         val_loss, val_accuracy = None, None
         if data.validation is not None:
             with closing(data.watched()) as windows:
@@ -86,6 +84,9 @@ def run_epochs(
                 )
             history.validation_loss.append(val_loss)
             history.validation_accuracy.append(val_accuracy)
+        # only now: where validation fails, the curves stay of one length
+        history.seconds.append(seconds)
+        history.loss.append(_mean_loss(losses, weights))
         epoch = Epoch(
             number,
             recipe.epochs,

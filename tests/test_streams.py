@@ -378,6 +378,20 @@ def test_a_file_cut_short_within_an_epoch(bytes_file, leaves_nothing, tmp_path):
     assert fastnn.load(tmp_path / "model").history.stopped == "failed"
 
 
+def test_a_file_cut_short_before_validation(bytes_file, leaves_nothing, tmp_path):
+    path, _, y = bytes_file
+    counting = Spy(lambda call: None)
+    fit(path, y, engine=counting, threads=None, validation=0.2, epochs=1)
+    spy = Spy(lambda call: truncate(path) if call == counting.calls else None)
+    with pytest.raises(ReadError) as raised:
+        fit(path, y, engine=spy, threads=None, validation=0.2, epochs=3)
+    model = raised.value.model
+    assert spy.calls == counting.calls
+    assert (model.history.stopped, model.history.epochs) == ("failed", 0)
+    model.save(tmp_path / "model")
+    assert fastnn.load(tmp_path / "model").history == model.history
+
+
 @pytest.mark.parametrize("change", ["grown", "removed", "unreadable"])
 def test_a_file_that_fails_in_another_way(bytes_file, monkeypatch, leaves_nothing, change):
     path, _, y = bytes_file
